@@ -1,0 +1,293 @@
+"""Examples: Parquet shards per split behind a small manifest of shards, written and read in a stream.
+
+Row groups are bounded by rows and by decoded bytes, so that one row group is what a data pass holds in memory. The semantic digest is
+taken while writing, over schema and rows per split in order; how the rows lie in files does not change it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headrace.pipelines import storage
+from headrace.pipelines.artifact import Artifact, FileEntry, Property, digest_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP_ROWS = 65_536
+ROW_GROUP_BYTES = 64 << 20
+SHARD_BYTES = 512 << 20
+INDEX = "examples.json"
+
+
+class RowGroup(NamedTuple):
+    """One row group of one shard: what a data pass takes as an element."""
+
+    uri: str
+    index: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A Parquet file of a split: its path in the artifact and the rows of each of its row groups."""
+
+    file: str
+    row_groups: tuple[int, ...]
+
+
+class Examples(Artifact):
+    """Rows by split, columnar.
+
+    >>> with examples.writer(schema) as writer:            # doctest: +SKIP
+    ...     writer.write("train", record_batch)
+    >>> examples.read("train").num_rows                    # doctest: +SKIP
+    """
+
+    rows = Property(dict, "Rows of each split.")
+
+    def writer(self, schema: pa.Schema) -> ExamplesWriter:
+        return ExamplesWriter(self, schema)
+
+    def index(self) -> dict[str, Any]:
+        """What `examples.json` says: schema, shards by split, digest."""
+        document: dict[str, Any] = json.loads(storage.read_bytes(storage.join(self.uri, INDEX)))
+        return document
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.index()["splits"])
+
+    @property
+    def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.index()["schema"])))
+
+    def row_groups(self, split: str) -> list[RowGroup]:
+        """Lists the row groups of a split, in order.
+
+        Raises:
+            KeyError: There is no such split; the message lists those there are.
+        """
+        splits = self.index()["splits"]
+        if split not in splits:
+            raise KeyError(f"no split {split!r} in {self.uri}; it has {', '.join(splits)}")
+        return [
+            RowGroup(storage.join(self.uri, shard["file"]), number, rows)
+            for shard in splits[split]
+            for number, rows in enumerate(shard["row_groups"])
+        ]
+
+    def batches(self, split: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Reads a split row group by row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for shard in self.index()["splits"].get(split, ()):
+            with storage.open_file(storage.join(self.uri, shard["file"])) as file:
+                parquet = pq.ParquetFile(file)
+                for number in range(parquet.num_row_groups):
+                    table = parquet.read_row_group(number, columns=columns).combine_chunks()
+                    yield from table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+
+    def read(self, split: str | None = None, columns: list[str] | None = None) -> Any:
+        """Reads a split as one `pyarrow.Table`, or all of them as a dict."""
+        import pyarrow as pa
+
+        if split is None:
+            return {name: self.read(name, columns) for name in self.splits}
+        self.row_groups(split)
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        return pa.Table.from_batches(self.batches(split, columns), schema=schema)
+
+    def semantic_digest(self, files: Mapping[str, FileEntry]) -> str:
+        digest: str = self.index()["digest"]
+        return digest
+
+
+class ExamplesWriter:
+    """Writes batches of rows into the shards of an Examples artifact.
+
+    Args:
+        examples: The output artifact.
+        schema: Arrow schema of every batch.
+    """
+
+    def __init__(self, examples: Examples, schema: pa.Schema) -> None:
+        self._examples, self._schema = examples, schema
+        self._splits: dict[str, _SplitWriter] = {}
+
+    def declare(self, *splits: str) -> None:
+        """Makes splits exist even when no row falls into them."""
+        for split in splits:
+            self._split(split)
+
+    def write(self, split: str, batch: pa.RecordBatch) -> None:
+        self._split(split).write(batch)
+
+    def rows(self) -> dict[str, int]:
+        return {name: writer.rows for name, writer in self._splits.items()}
+
+    def close(self) -> None:
+        """Writes what is buffered and the index; without it there are no Examples."""
+        shards = {name: writer.close() for name, writer in self._splits.items()}
+        digest = digest_of([str(self._schema), {name: writer.digest() for name, writer in self._splits.items()}])
+        index = {
+            "schema": base64.b64encode(self._schema.serialize().to_pybytes()).decode(),
+            "columns": {field.name: str(field.type) for field in self._schema},
+            "splits": {name: [asdict(shard) for shard in found] for name, found in shards.items()},
+            "digest": digest,
+        }
+        self._examples.rows = self.rows()
+        storage.write_bytes(storage.join(self._examples.uri, INDEX), json.dumps(index, indent=1).encode())
+
+    def __enter__(self) -> ExamplesWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+
+    def _split(self, name: str) -> _SplitWriter:
+        if name not in self._splits:
+            self._splits[name] = _SplitWriter(storage.join(self._examples.uri, name), name, self._schema)
+        return self._splits[name]
+
+
+class _SplitWriter:
+    def __init__(self, uri: str, name: str, schema: pa.Schema) -> None:
+        self._uri, self._name, self._schema = uri, name, schema
+        self._buffer: list[pa.RecordBatch] = []
+        self._buffered_rows = 0
+        self._buffered_bytes = 0
+        self._shards: list[Shard] = []
+        self._groups: list[int] = []
+        self._shard_bytes = 0
+        self._file: Any = None
+        self._parquet: Any = None
+        self._digest = _RowsDigest(schema)
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.schema != self._schema:
+            raise TypeError(f"split {self._name!r} takes rows of\n{self._schema}\nreceived\n{batch.schema}")
+        offset = 0
+        while offset < batch.num_rows:
+            piece = batch.slice(offset, ROW_GROUP_ROWS - self._buffered_rows)
+            per_row = max(1, piece.get_total_buffer_size() // max(1, batch.num_rows))
+            room = max(1, (ROW_GROUP_BYTES - self._buffered_bytes) // per_row)
+            piece = piece.slice(0, room)
+            self._buffer.append(piece)
+            self._buffered_rows += piece.num_rows
+            self._buffered_bytes += per_row * piece.num_rows
+            offset += piece.num_rows
+            if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
+                self._flush()
+
+    def close(self) -> list[Shard]:
+        if self._buffered_rows or not self._shards and self._parquet is None:
+            self._flush()
+        self._end_shard()
+        return self._shards
+
+    def digest(self) -> list[Any]:
+        return [self.rows, self._digest.hexdigest()]
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        table = pa.Table.from_batches(self._buffer, schema=self._schema).combine_chunks()
+        if self._parquet is None:
+            self._begin_shard()
+        if table.num_rows:
+            self._parquet.write_table(table, row_group_size=table.num_rows)
+            self._groups.append(table.num_rows)
+        for batch in table.to_batches():
+            self._digest.update(batch)
+        self.rows += table.num_rows
+        self._shard_bytes += self._buffered_bytes
+        self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
+        if self._shard_bytes >= SHARD_BYTES:
+            self._end_shard()
+
+    def _begin_shard(self) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = storage.open_file(storage.join(self._uri, f"part-{len(self._shards):05}.parquet"), "wb")
+        self._parquet = pq.ParquetWriter(self._file, self._schema, compression="lz4")
+
+    def _end_shard(self) -> None:
+        if self._parquet is None:
+            return
+        self._parquet.close()
+        self._file.close()
+        self._shards.append(Shard(f"{self._name}/part-{len(self._shards):05}.parquet", tuple(self._groups)))
+        self._parquet, self._file, self._groups, self._shard_bytes = None, None, [], 0
+
+
+class _RowsDigest:
+    """Digest of rows in order, by column, independent of batch, row group and shard boundaries."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._columns = [_ColumnDigest() for _ in schema]
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        for digest, column in zip(self._columns, batch.columns):
+            digest.update(column)
+
+    def hexdigest(self) -> list[str]:
+        return [column.hexdigest() for column in self._columns]
+
+
+class _ColumnDigest:
+    """Three running hashes of a column: validity, lengths, values; a null's value is not hashed, whatever lies in its slot."""
+
+    def __init__(self) -> None:
+        self._validity, self._lengths, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        self._child: _ColumnDigest | None = None
+
+    def update(self, column: pa.Array) -> None:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            return self.update(column.dictionary_decode())
+        if column.null_count:
+            self._validity.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
+            column = column.drop_null()
+        else:
+            self._validity.update(b"\x01" * len(column))
+        if pa.types.is_null(kind) or not len(column):
+            return None
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            self._lengths.update(pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
+            self._child = self._child or _ColumnDigest()
+            self._child.update(column.flatten())
+        elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind):
+            wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+            offsets = np.frombuffer(column.buffers()[1], np.int64 if wide else np.int32)
+            offsets = offsets[column.offset : column.offset + len(column) + 1]
+            self._lengths.update(np.diff(offsets).astype(np.int64).tobytes())
+            if column.buffers()[2] is not None:
+                self._values.update(memoryview(column.buffers()[2])[offsets[0] : offsets[-1]])
+        elif pa.types.is_boolean(kind):
+            self._values.update(column.to_numpy(zero_copy_only=False).tobytes())
+        elif pa.types.is_struct(kind):
+            raise TypeError(f"a column of type {kind} cannot be in Examples; flatten it into columns of its own")
+        else:
+            width = kind.bit_width // 8
+            start = column.offset * width
+            self._values.update(memoryview(column.buffers()[1])[start : start + len(column) * width])
+        return None
+
+    def hexdigest(self) -> str:
+        parts = [self._validity.hexdigest(), self._lengths.hexdigest(), self._values.hexdigest()]
+        return digest_of([*parts, self._child.hexdigest() if self._child else None])

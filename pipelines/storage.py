@@ -1,0 +1,141 @@
+"""Files under any root: a local folder without fsspec, every other URL through it.
+
+A URI is a local path or a URL with a scheme. Object stores have no rename, so nothing here relies on one: a local write is
+made whole by a rename, a remote one by the store's own atomic put.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+def is_local(uri: str) -> bool:
+    """Tells whether `uri` is a path of this machine.
+
+    >>> is_local("/data/x"), is_local("s3://bucket/x")
+    (True, False)
+    """
+    return "://" not in uri
+
+
+def local_path(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def normalize(uri: str | os.PathLike[str]) -> str:
+    """Gives a local path as an absolute one and leaves a URL as it is, without a trailing slash."""
+    text = os.fspath(uri)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    return os.path.abspath(os.path.expanduser(text)) if is_local(text) else text.rstrip("/")
+
+
+def join(base: str, *parts: str) -> str:
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def relative_to_root(uri: str, root: str) -> str:
+    """Gives `uri` relative to the pipeline root when it lies inside, so that a root can be moved.
+
+    >>> relative_to_root("/root/flights/x", "/root"), relative_to_root("/else/x", "/root")
+    ('flights/x', '/else/x')
+    """
+    prefix = root.rstrip("/") + "/"
+    return uri.removeprefix(prefix) if uri.startswith(prefix) else uri
+
+
+def resolve(uri: str, root: str) -> str:
+    """The inverse of `relative_to_root`."""
+    return uri if uri.startswith("/") or "://" in uri else join(root, uri)
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Gives the fsspec file system of a URL and the path within it."""
+    from fsspec.core import url_to_fs
+
+    fs, path = url_to_fs(uri)
+    return fs, path
+
+
+def open_file(uri: str, mode: str = "rb") -> IO[Any]:
+    if is_local(uri):
+        path = local_path(uri)
+        if "w" in mode:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, mode)  # noqa: SIM115 - the caller closes it
+    fs, path_in_fs = filesystem(uri)
+    if "w" in mode:
+        fs.makedirs(path_in_fs.rsplit("/", 1)[0], exist_ok=True)
+    handle: IO[Any] = fs.open(path_in_fs, mode)
+    return handle
+
+
+def read_bytes(uri: str) -> bytes:
+    with open_file(uri, "rb") as file:
+        data: bytes = file.read()
+        return data
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes a whole file so that a reader sees all of it or none."""
+    if not is_local(uri):
+        with open_file(uri, "wb") as file:
+            file.write(data)
+        return
+    target = local_path(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    draft.write_bytes(data)
+    draft.replace(target)
+
+
+def exists(uri: str) -> bool:
+    if is_local(uri):
+        return local_path(uri).exists()
+    fs, path = filesystem(uri)
+    return bool(fs.exists(path))
+
+
+def remove_tree(uri: str) -> None:
+    if is_local(uri):
+        shutil.rmtree(local_path(uri), ignore_errors=True)
+        return
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def walk(uri: str) -> Iterator[tuple[str, int]]:
+    """Yields (path relative to `uri`, size in bytes) of every file below it, sorted by path."""
+    if is_local(uri):
+        base = local_path(uri)
+        files = [path for path in base.rglob("*") if path.is_file()] if base.is_dir() else []
+        yield from sorted((path.relative_to(base).as_posix(), path.stat().st_size) for path in files)
+        return
+    fs, path = filesystem(uri)
+    if not fs.exists(path):
+        return
+    prefix = fs._strip_protocol(path).rstrip("/") + "/"
+    found = fs.find(path, detail=True)
+    yield from sorted((name.removeprefix(prefix), int(info["size"])) for name, info in found.items())
+
+
+def download(uri: str, folder: Path) -> None:
+    """Copies every file below `uri` into a local folder."""
+    for relative, _ in walk(uri):
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_file(join(uri, relative), "rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def upload(folder: Path, uri: str) -> None:
+    """Copies every file of a local folder below `uri`."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as source, open_file(join(uri, path.relative_to(folder).as_posix()), "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
