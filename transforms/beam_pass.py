@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import fn_runner
 from headrace.transforms.passes import OnRows, Progress, Summarizer, merge_all
 from headrace.transforms.row_groups import RowGroup
 
@@ -109,7 +109,7 @@ def run_on_beam(
     folder, remote = _result_folder(options, local, token)
     try:
         # FnApiRunner by name: `DirectRunner` first tries to download a Prism binary, and waits for it when offline.
-        pipeline = beam.Pipeline(runner=FnApiRunner() if local else None, options=options)
+        pipeline = beam.Pipeline(runner=fn_runner.FnApiRunner() if local else None, options=options)
         references = pipeline | "RowGroups" >> beam.Create(elements, reshuffle=not in_memory)
         _ = (
             references
@@ -131,7 +131,7 @@ def run_on_beam(
 
 def _elements(splits: Mapping[str, Sequence[RowGroup]], size: int) -> list[tuple[str, list[tuple[str, int, int]]]]:
     return [
-        (name, [tuple(group) for group in groups[start : start + size]])
+        (name, [(group.uri, group.index, group.rows) for group in groups[start : start + size]])
         for name, groups in splits.items()
         for start in range(0, len(groups), size)
     ]

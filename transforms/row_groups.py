@@ -25,7 +25,7 @@ class RowGroup(NamedTuple):
     """
 
     uri: str
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name; tuple.index is not needed
     rows: int
 
 
@@ -132,7 +132,8 @@ def row_groups(uris: Iterable[str | os.PathLike[str]]) -> list[RowGroup]:
         uris: fsspec URLs or local paths of Parquet files.
     """
     groups = []
-    for uri in map(os.fspath, uris):
+    for path in uris:
+        uri = os.fspath(path)
         with _footers.open(uri) as file:
             metadata = file.metadata
             groups += [RowGroup(uri, i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
