@@ -1,0 +1,77 @@
+"""Where a store is: from what the user typed to a database URL, and to what may be shown of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.pipelines.errors import MissingExtra, StoreError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+_FILE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_EXPECTED = "expected a folder, a file ending in .db, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
+
+
+def locate(url: str | Path) -> URL:
+    """The database URL of what the user typed.
+
+    A bare path to a ``.db`` file is that file; any other bare path is a folder (a pipeline root) whose store is
+    ``.headrace/store.db`` in it.
+
+    Raises:
+        StoreError: It is neither a path nor a URL of SQLite or PostgreSQL.
+        MissingExtra: PostgreSQL's driver is not installed.
+
+    >>> locate("/data/root").database
+    '/data/root/.headrace/store.db'
+    """
+    text = str(url)
+    if "://" not in text:
+        return _sqlite(_file(Path(text).expanduser()))
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError):
+        # The cause quotes the URL, password and all.
+        scheme = text.partition("://")[0]
+        raise StoreError(f"the store's URL ({scheme}://...) cannot be read\n    fix: {_EXPECTED}") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            raise StoreError(
+                f"the store {shown(parsed)} is not a plain file, which is what outlives a run\n    fix: {_EXPECTED}"
+            )
+        return _sqlite(Path(parsed.database))
+    if backend in ("postgresql", "postgres"):
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra("postgres", "psycopg") from error
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StoreError(f"the store cannot be kept in {backend!r}\n    fix: {_EXPECTED}")
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: no password, and no query, which may hold one too.
+
+    >>> shown(make_url("postgresql+psycopg://ann:secret@db/headrace?sslpassword=secret"))
+    'postgresql://ann@db/headrace'
+    """
+    bare = URL.create(url.get_backend_name(), url.username, None, url.host, url.port, url.database)
+    return bare.render_as_string(hide_password=True)
+
+
+def secrets(url: URL) -> tuple[str, ...]:
+    """The texts of the URL that no message may hold."""
+    in_query = (value for values in url.query.values() for value in ([values] if isinstance(values, str) else values))
+    return tuple(secret for secret in (url.password, *in_query) if secret)
+
+
+def _file(path: Path) -> Path:
+    if path.is_file() or (path.suffix in _FILE_SUFFIXES and not path.is_dir()):
+        return path
+    return path / "store.db" if path.name == ".headrace" else path / ".headrace" / "store.db"
+
+
+def _sqlite(path: Path) -> URL:
+    # Absolute, so that a later chdir does not move the store.
+    return URL.create("sqlite", database=str(path.absolute()))
