@@ -32,7 +32,7 @@ _HITS = (
     .where(steps.c.cache_key == bindparam("key"), runs.c.root == bindparam("root"), _REUSABLE)
     .order_by(steps.c.id.desc())
 )
-_OF_STEP = step_outputs.c.step == bindparam("step")
+_OUTPUTS = rows.select_used(step_outputs, step_outputs.c.step == bindparam("step"))
 
 
 class Cache(Database):
@@ -46,7 +46,7 @@ class Cache(Database):
         with self._read() as connection:
             for row in connection.execute(_HITS, {"key": key, "root": root}).all():
                 step, *named, state, ended, refusal, parameters = row
-                outputs = rows.used(connection, step_outputs, _OF_STEP, {"step": step}).get(step, {})
+                outputs = rows.used(connection.execute(_OUTPUTS, {"step": step})).get(step, {})
                 if all(made.live for made_all in outputs.values() for made in made_all):
                     return CachedStep(step, StepKey(*named), StepState(state), ended, refusal, parameters, outputs)
         return None

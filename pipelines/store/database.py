@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -27,19 +28,13 @@ _LOCK = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=ADVISORY_LOCK)
 
 # What the database says -> what the user can do.
 _REPAIRS = (
-    (
-        ("not a database", "malformed"),
-        "move the file away and run again, or restore a copy of it; artifacts are not lost",
-    ),
-    (("readonly", "read-only", "unable to open", "permission denied"), "give a store you may write to: --store URL"),
-    (("database is locked",), "another process has held the store for long; end it, or use PostgreSQL: --store URL"),
-    (("disk is full", "no space left", "disk i/o"), "make room on the disk the store is on"),
-    (("password", "authentication", "role "), "check the user and the password in the store's URL"),
-    (
-        ("connection", "connect", "timeout", "resolve"),
-        "check that the server runs and that its host and port are right",
-    ),
-    (("does not exist",), "create the database first: createdb NAME"),
+    ("not a database|malformed", "move the file away and run again, or restore a copy of it; artifacts are not lost"),
+    ("readonly|read-only|unable to open|permission denied", "give a store you may write to: --store URL"),
+    ("database is locked", "end the process that has held the store for so long, or use PostgreSQL: --store URL"),
+    ("disk is full|no space left|disk i/o", "make room on the disk the store is on"),
+    ("password|authentication|role ", "check the user and the password in the store's URL"),
+    ('database ".*" does not exist', "create the database first: createdb NAME"),
+    ("connection|connect|timeout|resolve", "check that the server runs and that its host and port are right"),
 )
 
 
@@ -105,14 +100,12 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> StoreError:
-        said = str(getattr(error, "orig", None) or error).strip()
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        fix = next((fix for signs, fix in _REPAIRS if any(sign in said.lower() for sign in signs)), "")
-        return StoreError(f"the store {self.url}: {said}" + (f"\n    fix: {fix}" if fix else ""))
+            said = str(getattr(error, "orig", None) or error).strip()
+            if any(secret in said for secret in self._secrets):
+                # Drivers do not quote passwords; should one ever do, its error must not be shown as the cause either.
+                raise StoreError(f"the store {self.url} fails with a message that quotes a secret of its URL") from None
+            fix = next((fix for signs, fix in _REPAIRS if re.search(signs, said.lower())), "")
+            raise StoreError(f"the store {self.url}: {said}" + (f"\n    fix: {fix}" if fix else "")) from error
 
     def _insert_or_keep(self, table: Table) -> Any:
         """An insert that leaves a row with the same key as it is: for what is named by its own digest."""

@@ -56,14 +56,17 @@ def shown(url: URL) -> str:
     >>> shown(make_url("postgresql+psycopg://ann:secret@db/headrace?sslpassword=secret"))
     'postgresql://ann@db/headrace'
     """
+    if url.get_backend_name() == "sqlite":
+        # As its path is written, not percent-encoded.
+        return f"sqlite:///{url.database or ''}"
     bare = URL.create(url.get_backend_name(), url.username, None, url.host, url.port, url.database)
     return bare.render_as_string(hide_password=True)
 
 
 def secrets(url: URL) -> tuple[str, ...]:
-    """The texts of the URL that no message may hold."""
+    """The texts of the URL that no message may hold; one or two letters are in every message."""
     in_query = (value for values in url.query.values() for value in ([values] if isinstance(values, str) else values))
-    return tuple(secret for secret in (url.password, *in_query) if secret)
+    return tuple(secret for secret in (url.password, *in_query) if secret and len(secret) > 2)
 
 
 def _file(path: Path) -> Path:

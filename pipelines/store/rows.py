@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headrace.pipelines.store.records import (
@@ -57,9 +57,10 @@ def of(history: History) -> tuple[ColumnElement[bool], ...]:
     return runs.c.pipeline == history.pipeline, runs.c.root == history.root, runs.c.scope == history.scope
 
 
-def artifact(row: Sequence[Any] | Row[Any]) -> ArtifactRecord:
+def artifact(row: Sequence[Any]) -> ArtifactRecord:
     """The record of a row of `ARTIFACT_COLUMNS`."""
-    return ArtifactRecord(*row[:9], producer=StepKey(*row[9:13]), output=row[13])
+    *content, run_id, path, loop_index, attempt, output = row
+    return ArtifactRecord(*content, StepKey(run_id, path, loop_index, attempt), output)  # type: ignore[call-arg]
 
 
 def run(row: Row[Any]) -> RunRecord:
@@ -92,28 +93,30 @@ def step_records(connection: Connection, query: Select[Any]) -> tuple[StepRecord
     """The steps whose ids `query` selects, in the order they were started, with what they read and wrote."""
     wanted = query.scalar_subquery()
     found = select(*_STEP_COLUMNS).select_from(_STEP_FROM).where(steps.c.id.in_(wanted)).order_by(steps.c.id)
-    inputs = used(connection, step_inputs, step_inputs.c.step.in_(wanted))
-    outputs = used(connection, step_outputs, step_outputs.c.step.in_(wanted))
+    inputs = used(connection.execute(select_used(step_inputs, step_inputs.c.step.in_(wanted))))
+    outputs = used(connection.execute(select_used(step_outputs, step_outputs.c.step.in_(wanted))))
     return tuple(
         _step(row._mapping, inputs.get(row.id, {}), outputs.get(row.id, {})) for row in connection.execute(found)
     )
 
 
-def used(
-    connection: Connection, usage: Table, condition: ColumnElement[bool], parameters: Mapping[str, Any] | None = None
-) -> dict[int, dict[str, tuple[ArtifactRecord, ...]]]:
-    """The artifacts that steps read (`step_inputs`) or wrote (`step_outputs`): by step, by name, in order."""
-    query = (
+def select_used(usage: Table, condition: ColumnElement[bool]) -> Select[Any]:
+    """What steps read (`step_inputs`) or wrote (`step_outputs`), as rows for `used`."""
+    return (
         select(usage.c.step, usage.c.name, *ARTIFACT_COLUMNS)
         .select_from(join_producer(usage.join(artifacts, artifacts.c.id == usage.c.artifact)))
         .where(condition)
         .order_by(usage.c.step, usage.c.name, usage.c.position)
     )
-    found: dict[int, dict[str, tuple[ArtifactRecord, ...]]] = {}
-    for step, name, *columns in connection.execute(query, parameters):
-        names = found.setdefault(step, {})
+
+
+def used(found: Iterable[Sequence[Any]]) -> dict[int, dict[str, tuple[ArtifactRecord, ...]]]:
+    """The artifacts of rows of `select_used`: by step, by name, in order."""
+    steps_: dict[int, dict[str, tuple[ArtifactRecord, ...]]] = {}
+    for step, name, *columns in found:
+        names = steps_.setdefault(step, {})
         names[name] = (*names.get(name, ()), artifact(columns))
-    return found
+    return steps_
 
 
 def _step(
