@@ -189,6 +189,11 @@ class Artifact:
             elif target is not None:
                 self.links[name] = target
 
+    def stand_for(self, other: Artifact) -> None:
+        """Makes this output be an artifact that exists already, such as one that was resolved."""
+        self.uri, self.manifest = other.uri, other.manifest
+        self.properties, self.links = other.properties, other.links
+
     def read(self) -> Any:
         raise NotImplementedError(f"{self.type_name()} has no read(); use the files under .path")
 
@@ -200,8 +205,15 @@ class Artifact:
         return digest_of({name: entry.sha256 for name, entry in files.items()})
 
     def is_live(self) -> bool:
-        """Tells whether what the artifact stands for is still there; a cache hit asks."""
-        return storage.exists(storage.join(self.uri, MANIFEST))
+        """Tells whether the artifact is there and, in a local folder, whole; a cache hit asks."""
+        if not storage.is_local(self.uri):
+            return storage.exists(storage.join(self.uri, MANIFEST))
+        try:
+            files = read_manifest(self.uri).files
+            folder = storage.local_path(self.uri)
+            return all((folder / name).stat().st_size == entry.size for name, entry in files.items())
+        except (ArtifactError, OSError):
+            return False
 
     def is_empty(self) -> bool:
         """Tells whether a component left this output unwritten."""

@@ -1,0 +1,346 @@
+"""The one execution contract: every backend builds a StepRequest, calls `execute`, and ships the StepResult.
+
+Both are versioned JSON documents. `execute` loads the component's code (and refuses code that differs from the Plan's), opens the
+inputs, runs the component, and commits each output by writing its manifest last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.pipelines import storage
+from headrace.pipelines.artifact import Artifact, Manifest
+from headrace.pipelines.artifact_types import artifact_class
+from headrace.pipelines.errors import ArtifactError, HeadraceError, UserCodeError
+from headrace.pipelines.function_ref import FunctionRef
+from headrace.pipelines.parameter_values import decode
+from headrace.pipelines.step_context import StepContext, enter, leave
+
+if TYPE_CHECKING:
+    from headrace.pipelines.component import Component
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """An artifact as a step's input: where it is, of which type, and the digest it had when the step was planned."""
+
+    uri: str
+    type: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """Everything a worker needs to run one step.
+
+    Args:
+        pipeline, run, step, attempt: Where the step stands.
+        component: The component's function.
+        inputs: Artifacts by input name; a list where the component takes a list.
+        outputs: URI of each output artifact, by name.
+        parameters: JSON values by name; a function is ``{"function": {...}}``.
+        root: The pipeline root.
+        project: The project root, under which user code is found.
+        code_path: Folders beside the project that hold code, such as a notebook's captured functions.
+        beam_args: Arguments for Beam.
+        sample: Rows of each split to read, or None.
+        store_url: The store, for steps that may ask it.
+    """
+
+    pipeline: str
+    run: str
+    step: str
+    component: FunctionRef
+    inputs: Mapping[str, ArtifactRef | list[ArtifactRef]]
+    outputs: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    attempt: int = 1
+    root: str = ""
+    project: str = ""
+    code_path: tuple[str, ...] = ()
+    beam_args: tuple[str, ...] = ()
+    sample: int | None = None
+    store_url: str | None = None
+
+    def to_json(self) -> str:
+        document = asdict(self) | {"headrace_step_request": VERSION, "component": self.component.to_json()}
+        return json.dumps(document, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> StepRequest:
+        document = _versioned(text, "headrace_step_request")
+        inputs = {
+            name: [ArtifactRef(**item) for item in entry] if isinstance(entry, list) else ArtifactRef(**entry)
+            for name, entry in document.pop("inputs").items()
+        }
+        component = FunctionRef.from_json(document.pop("component"))
+        tuples = {name: tuple(document.pop(name)) for name in ("code_path", "beam_args")}
+        return cls(component=component, inputs=inputs, **tuples, **document)
+
+
+@dataclass(frozen=True)
+class OutputRecord:
+    """An output that was committed."""
+
+    uri: str
+    type: str
+    digest: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    size: int = 0
+
+    @classmethod
+    def of(cls, uri: str, manifest: Manifest) -> OutputRecord:
+        size = sum(entry.size for entry in manifest.files.values())
+        return cls(uri, manifest.type, manifest.digest, manifest.properties, manifest.links, manifest.created, size)
+
+
+@dataclass(frozen=True)
+class StepError:
+    """Why a step failed: the error's type, its message, the traceback of the user's own code first."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of a step.
+
+    Args:
+        state: ``"succeeded"``, ``"refused"`` (it worked, and its work was to say no) or ``"failed"``.
+        outputs: Committed artifacts by name; one that was not made is absent.
+        results: Output parameters by name.
+        error: Why it failed.
+        refusal: Why it refused.
+        warnings: What the user should know.
+        seconds: Time the component took.
+        peak_rss: Largest resident set of the worker, in bytes.
+    """
+
+    state: str
+    outputs: Mapping[str, OutputRecord] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    error: StepError | None = None
+    refusal: str | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    peak_rss: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {"headrace_step_result": VERSION}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> StepResult:
+        document = _versioned(text, "headrace_step_result")
+        outputs = {name: OutputRecord(**entry) for name, entry in document.pop("outputs").items()}
+        error = document.pop("error")
+        warnings = tuple(document.pop("warnings"))
+        return cls(outputs=outputs, error=StepError(**error) if error else None, warnings=warnings, **document)
+
+
+def _versioned(text: str, key: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(text)
+    version = document.pop(key, None)
+    if version != VERSION:
+        raise HeadraceError(f"expected {key} of version {VERSION}, received {version!r}: image and client differ; build it again")
+    return document
+
+
+def execute(request: StepRequest, report: Callable[[dict[str, Any]], None] = lambda event: None) -> StepResult:
+    """Runs one step. Never raises for what the step does: a failure is a StepResult.
+
+    Args:
+        request: What to run.
+        report: Called with progress and warnings as the step goes.
+    """
+    began = time.monotonic()
+    context = StepContext(
+        pipeline=request.pipeline,
+        run=request.run,
+        step=request.step,
+        attempt=request.attempt,
+        root=request.root,
+        store_url=request.store_url,
+        beam_args=request.beam_args,
+        sample=request.sample,
+        report=report,
+    )
+    token = enter(context)
+    try:
+        outputs, results = _run(request, context)
+        state = "succeeded" if context.refusal is None else "refused"
+        result = StepResult(state, outputs, results, None, context.refusal, tuple(context.warnings))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        result = StepResult("failed", error=describe(error), warnings=tuple(context.warnings))
+    finally:
+        leave(token)
+        context.close()
+    return dataclasses.replace(result, seconds=time.monotonic() - began, peak_rss=peak_rss())
+
+
+def describe(error: BaseException) -> StepError:
+    """Gives an error's own words; of an error in the user's code, the user's traceback comes first."""
+    shown = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ else error
+    lines = traceback.format_exception(shown)
+    message = str(error) if str(error) else type(error).__name__
+    return StepError(type(shown).__name__, message, "".join(lines))
+
+
+def peak_rss() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _run(request: StepRequest, context: StepContext) -> tuple[dict[str, OutputRecord], dict[str, Any]]:
+    component = request.component.load(root=request.project, code_path=request.code_path)
+    inputs = {
+        name: [_open(item) for item in entry] if isinstance(entry, list) else _open(entry) for name, entry in request.inputs.items()
+    }
+    parameters = {name: _parameter(component, name, value, request) for name, value in request.parameters.items()}
+    types = {name: _output_class(component, name, request, inputs, parameters) for name in request.outputs}
+    outputs = {name: types[name](uri) for name, uri in request.outputs.items()}
+    returned = _call_function(component, inputs, outputs, parameters)
+    producer = {"pipeline": request.pipeline, "run": request.run, "step": request.step, "attempt": request.attempt}
+    return _commit(component, outputs, producer, context), results_of(component, returned)
+
+
+def _call_function(
+    component: Component, inputs: Mapping[str, Any], outputs: Mapping[str, Artifact], parameters: Mapping[str, Any]
+) -> Any:
+    absent = {name: None for name, slot in component.spec.inputs.items() if slot.optional and name not in inputs}
+    try:
+        return component.function(**absent, **inputs, **outputs, **parameters)
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise UserCodeError(f"{type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise UserCodeError(f"{component.spec.name} called sys.exit({error.code!r}); raise an exception instead") from error
+
+
+def _commit(
+    component: Component, outputs: Mapping[str, Artifact], producer: Mapping[str, Any], context: StepContext
+) -> dict[str, OutputRecord]:
+    records = {}
+    for name, artifact in outputs.items():
+        if artifact.manifest is not None:
+            records[name] = OutputRecord.of(artifact.uri, artifact.manifest)
+        elif not artifact.is_empty():
+            records[name] = OutputRecord.of(artifact.uri, artifact.commit({**producer, "output": name}))
+        elif context.refusal is None and component.place != "driver":
+            raise ArtifactError(f"{component.spec.name} wrote nothing to its output {name!r}; write it, or refuse()")
+    return records
+
+
+def _open(ref: ArtifactRef) -> Artifact:
+    artifact = artifact_class(ref.type).open(ref.uri)
+    if artifact.digest != ref.digest:
+        raise ArtifactError(f"{ref.uri}: expected digest {ref.digest[:12]}, found {artifact.digest[:12]}: it was changed; run again")
+    return artifact
+
+
+def _parameter(component: Component, name: str, value: Any, request: StepRequest) -> Any:
+    spec = component.spec.parameters[name]
+    if spec.kind.startswith("function") and isinstance(value, Mapping):
+        return FunctionRef.from_json(value["function"]).load(root=request.project, code_path=request.code_path)
+    if spec.kind.startswith("files") and value is not None:
+        from headrace.pipelines.input_files import files_from_json
+
+        return files_from_json(value)
+    return decode(value, spec.annotation)
+
+
+def _output_class(
+    component: Component, name: str, request: StepRequest, inputs: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> type[Artifact]:
+    spec = component.spec.outputs[name]
+    if spec.same_as is None:
+        return artifact_class(spec.type)
+    given = inputs.get(spec.same_as, parameters.get(spec.same_as))
+    if isinstance(given, list):
+        given = given[0]
+    return given if isinstance(given, type) else type(given)
+
+
+def results_of(component: Component, returned: Any) -> dict[str, Any]:
+    """Gives a component's return value as output parameters by name."""
+    names = component.spec.results
+    if not names:
+        return {}
+    if returned is None:
+        raise UserCodeError(f"{component.spec.name} declares output parameters {', '.join(names)} and returned None")
+    values = {name: getattr(returned, name) for name in names}
+    from headrace.pipelines.parameter_values import encode
+
+    return {name: encode(value, Any, name) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What `component.call` gives: outputs and output parameters as attributes, the verdict in `refusal`."""
+
+    outputs: Mapping[str, Artifact]
+    results: Mapping[str, Any]
+    refusal: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.outputs:
+            return self.outputs[name]
+        if name in self.results:
+            return self.results[name]
+        raise AttributeError(f"no output {name!r}; there are {', '.join([*self.outputs, *self.results])}")
+
+
+def call_component(component: Component, out_dir: Path, given: Mapping[str, Any]) -> CallResult:
+    """Runs a component in this process on live artifacts and values; what `Component.call` does."""
+    spec = component.spec
+    defaults = {name: parameter.default for name, parameter in spec.parameters.items() if not parameter.required}
+    known = {*spec.inputs, *spec.parameters}
+    if unknown := sorted(set(given) - known):
+        raise TypeError(f"{spec.name} takes no argument {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+    values = defaults | dict(given)
+    missing = [n for n, slot in spec.inputs.items() if not slot.optional and n not in values]
+    if missing := missing + [n for n in spec.parameters if n not in values]:
+        raise TypeError(f"{spec.name} misses the argument {missing[0]!r}")
+    for name, parameter in spec.parameters.items():
+        if parameter.kind.startswith("files") and values[name] is not None:
+            from headrace.pipelines.input_files import resolve_files
+
+            values[name] = resolve_files(values[name])
+    inputs = {name: values[name] for name in spec.inputs if values.get(name) is not None}
+    parameters = {name: values[name] for name in spec.parameters}
+    request = StepRequest("adhoc", "adhoc", spec.name, FunctionRef("", "", ""), {}, {}, {})
+    outputs = {
+        name: _output_class(component, name, request, inputs, parameters)(storage.normalize(out_dir / name)) for name in spec.outputs
+    }
+    context = StepContext(step=spec.name, root=str(out_dir))
+    token = enter(context)
+    try:
+        returned = component.function(
+            **{name: None for name, slot in spec.inputs.items() if slot.optional and name not in inputs}, **inputs, **outputs, **parameters
+        )
+        committed = _commit(component, outputs, {"step": spec.name}, context)
+    finally:
+        leave(token)
+        context.close()
+    made = {name: artifact for name, artifact in outputs.items() if name in committed}
+    return CallResult(made, results_of(component, returned), context.refusal, tuple(context.warnings))

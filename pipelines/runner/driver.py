@@ -1,0 +1,412 @@
+"""The local runner: starts each step when its inputs are there, and records what became of it.
+
+    plan_step -> cache hit?  --yes--> recorded as cached
+                   |no
+                   v
+              StepRequest -> worker -> events -> StepResult -> recorded, then whatever waited for it
+
+One thread, one loop. Every change of state is one transaction of the store, so a run that is killed leaves what had succeeded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headrace.pipelines import storage
+from headrace.pipelines.errors import HeadraceError
+from headrace.pipelines.execution import ArtifactRef, OutputRecord, StepRequest, StepResult, execute
+from headrace.pipelines.file_patterns import DigestMemo
+from headrace.pipelines.plan import Plan, Step
+from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
+from headrace.pipelines.runner.step_planning import MissingInput, Outcome, PlannedStep, StoreMemo, find_hit, plan_step, why_it_runs
+from headrace.pipelines.runner.workers import Event, ForkedWorkers, InProcessWorkers, Job, SpawnedWorkers, Workers, import_levels
+from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_folder
+from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
+
+GRACE = 5.0
+
+
+@dataclass
+class Attempt:
+    """One attempt at a step that runs now."""
+
+    planned: PlannedStep
+    number: int
+    record: int
+    log: str
+    reason: str
+    began: float = field(default_factory=time.monotonic)
+    result: StepResult | None = None
+    rows: int | None = None
+    asked_to_end: float | None = None
+    timed_out: bool = False
+
+
+class Driver:
+    """Runs one Plan once.
+
+    Args:
+        plan: What to run.
+        options: How.
+        listener: Who is told.
+    """
+
+    def __init__(self, plan: Plan, options: RunOptions, listener: Listener) -> None:
+        check_runnable(plan)
+        self.plan, self.options, self.listener = plan, options, listener
+        self.parameters = resolve_parameters(plan, options.parameters)
+        self.root = options.root_for(plan)
+        self.home = options.home_for(plan)
+        self.history = History(plan.name, self.root, options.scope)
+        self.jobs = options.jobs or os.cpu_count() or 1
+        self.outcomes: dict[str, Outcome] = {}
+        self.finished: dict[str, StepRun] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.waiting = {step.id: step for step in plan.steps}
+        self._workers: Workers | None = None
+
+    def run(self) -> Run:
+        """Runs the Plan to its end.
+
+        Raises:
+            StoreError: The store cannot be opened.
+        """
+        with Store.open(self.options.store_for(self.plan)) as store:
+            self.store = store
+            self.memo: DigestMemo = StoreMemo(store)
+            store.recover_dead_runs()
+            record = store.create_run(
+                self.plan.name,
+                root=self.root,
+                plan_digest=self.plan.digest,
+                plan=self.plan.to_document(),
+                parameters=self.parameters,
+                experiment=self.options.experiment,
+                scope=self.options.scope,
+            )
+            self.run_id = record.id
+            self.folder = run_folder(self.root, self.plan.name, self.run_id)
+            self.logs = self.home / "logs" / self.run_id
+            self.logs.mkdir(parents=True, exist_ok=True)
+            self.listener.run_started(self.run_id, self.plan)
+            try:
+                self._loop()
+                state = self._final_state()
+            except KeyboardInterrupt:
+                self._interrupt()
+                state = RunState.INTERRUPTED
+            except BaseException:
+                self._interrupt()
+                store.finish_run(self.run_id, RunState.FAILED)
+                raise
+            finally:
+                if self._workers is not None:
+                    self._workers.close()
+            store.finish_run(self.run_id, state)
+            run = read_run(store, self.run_id, self.root)
+        run = self._with_report(run)
+        self.listener.run_finished(run)
+        return run
+
+    def _loop(self) -> None:
+        while self.waiting or self.attempts:
+            self._advance()
+            if self.attempts:
+                assert self._workers is not None
+                for event in self._workers.wait(self._patience()):
+                    self._handle(event)
+                self._enforce_timeouts()
+
+    def _advance(self) -> None:
+        """Starts, takes from the cache, or skips every step whose inputs are settled."""
+        progressed = True
+        while progressed:
+            progressed = False
+            for step in list(self.waiting.values()):
+                if not all(up in self.finished for up in step.upstream()):
+                    continue
+                broken = [up for up in step.upstream() if up not in self.outcomes]
+                if broken:
+                    self._skip(step, f"{broken[0]} {self.finished[broken[0]].state.value}")
+                    progressed = True
+                elif len(self.attempts) < self.jobs:
+                    self._begin(step)
+                    progressed = True
+
+    def _begin(self, step: Step) -> None:
+        del self.waiting[step.id]
+        try:
+            planned = plan_step(step, self.parameters, self.outcomes, self.memo, self.plan.root, self.options.sample)
+        except MissingInput as missing:
+            self._skip(step, str(missing))
+            return
+        except HeadraceError as error:
+            self._fail_unstarted(step, error)
+            return
+        hit = None
+        if step.place == "worker" and self.options.cache and step.settings.cache:
+            hit = find_hit(self.store, planned, self.root, self.root)
+        if hit is not None:
+            inputs = {name: [record.id for record in records] for name, records in planned.inputs.items()}
+            self.store.record_cached_step(
+                self.run_id, step.id, hit, component=step.component.qualname, cache_key=planned.key.digest, inputs=inputs
+            )
+            self.outcomes[step.id] = Outcome(hit.outputs, hit.output_parameters, hit.refusal)
+            outputs = {name: open_recorded(records[0], self.root) for name, records in hit.outputs.items()}
+            now = datetime.now(UTC)
+            reason = f"nothing changed since run {hit.key.run_id}"
+            cached = StepRun(step.id, step.component.qualname, StepState.CACHED, outputs, hit.output_parameters, started=now, ended=now)
+            self._finish(_with(cached, cache_reason=reason, refusal=hit.refusal))
+            return
+        self._start(planned, 1, self._reason(planned))
+
+    def _reason(self, planned: PlannedStep) -> str:
+        if planned.step.place == "driver":
+            return "asks the store"
+        if not self.options.cache:
+            return "--no-cache"
+        if not planned.step.settings.cache:
+            return "cache is off for this step"
+        return "; ".join(why_it_runs(self.store, planned, self.history, self.run_id)[:3])
+
+    def _start(self, planned: PlannedStep, number: int, reason: str) -> None:
+        step = planned.step
+        log = str(self.logs / f"{step.id}.{number}.log")
+        record = self.store.start_step(
+            self.run_id,
+            step.id,
+            component=step.component.qualname,
+            attempt=number,
+            cache_key=planned.key.digest if step.place == "worker" else None,
+            key_fields=planned.key.stored(),
+            parameters=planned.parameters,
+            inputs={name: [made.id for made in records] for name, records in planned.inputs.items()},
+            log_uri=log,
+        )
+        attempt = Attempt(planned, number, record, log, reason)
+        self.attempts[step.id] = attempt
+        self.listener.step_started(step.id, reason, number)
+        request = self._request(planned, number)
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        (self.logs / f"{step.id}.{number}.request.json").write_text(request.to_json())
+        if step.place == "driver":
+            attempt.result = execute(request)
+            Path(log).write_text(attempt.result.error.traceback if attempt.result.error else "asked the store\n")
+            self._end(step.id, 0)
+            return
+        job = Job(step.id, request, log, dict(step.settings.env), step.imports)
+        self._get_workers().start(job)
+
+    def _request(self, planned: PlannedStep, number: int) -> StepRequest:
+        step = planned.step
+        folder = storage.join(self.folder, step.id if number == 1 else f"{step.id}.{number}")
+        slots = dict(step.interface.inputs)
+
+        def refs(name: str) -> ArtifactRef | list[ArtifactRef]:
+            found = [ArtifactRef(storage.resolve(r.uri, self.root), r.type, r.digest) for r in planned.inputs[name]]
+            return found if slots[name].list else found[0]
+
+        return StepRequest(
+            pipeline=self.plan.name,
+            run=self.run_id,
+            step=step.id,
+            attempt=number,
+            component=step.component,
+            inputs={name: refs(name) for name in planned.inputs},
+            outputs={name: storage.join(folder, name) for name, _ in step.interface.outputs},
+            parameters=planned.request_parameters(),
+            root=self.root,
+            project=self.plan.root,
+            beam_args=self.options.beam_args,
+            sample=self.options.sample,
+            store_url=self.options.store_for(self.plan),
+        )
+
+    def _get_workers(self) -> Workers:
+        if self._workers is None:
+            remaining = [*self.waiting.values(), *(attempt.planned.step for attempt in self.attempts.values())]
+            in_memory = self.root.startswith("memory://")
+            if self.options.debug or in_memory:
+                self._workers = InProcessWorkers()
+            elif self.options.isolation == "spawn":
+                self._workers = SpawnedWorkers()
+            else:
+                levels = import_levels([step.imports for step in remaining])
+                self._workers = ForkedWorkers(levels, str(self.logs / "imports.log"))
+        return self._workers
+
+    def _handle(self, event: Event) -> None:
+        attempt = self.attempts.get(event.job)
+        if attempt is None:
+            return
+        if event.kind == "progress":
+            if event.content.get("unit") == "rows":
+                attempt.rows = int(event.content["done"])
+            self.listener.step_progress(event.job, event.content)
+        elif event.kind == "warning":
+            self.listener.step_progress(event.job, event.content)
+        elif event.kind == "result":
+            attempt.result = StepResult.from_json(event.content["result"])
+        elif event.kind == "exited":
+            self._end(event.job, event.content["status"])
+
+    def _end(self, id_: str, status: int) -> None:
+        attempt = self.attempts.pop(id_)
+        result = attempt.result
+        if result is None or result.state == "failed":
+            error = _error(attempt, result, status)
+            if attempt.number <= attempt.planned.step.settings.retries:
+                self._record_failure(attempt, error, result)
+                self.listener.step_retried(id_, error)
+                self._start(attempt.planned, attempt.number + 1, f"attempt {attempt.number} failed")
+                return
+            self._record_failure(attempt, error, result)
+            self._finish(self._step_run(attempt, StepState.FAILED, result, error=error))
+            return
+        state = StepState.SUCCEEDED if result.state == "succeeded" else StepState.NOT_BLESSED
+        self._note(attempt, result)
+        made = self.store.finish_step(
+            attempt.record,
+            state,
+            outputs={name: [self._new_artifact(record)] for name, record in result.outputs.items()},
+            output_parameters=result.results,
+            refusal=result.refusal,
+            peak_rss=result.peak_rss,
+        )
+        self.outcomes[id_] = Outcome(made, result.results, result.refusal)
+        outputs = {name: open_recorded(records[0], self.root) for name, records in made.items()}
+        self._finish(self._step_run(attempt, state, result, outputs=outputs))
+
+    def _new_artifact(self, record: OutputRecord) -> NewArtifact:
+        uri = storage.relative_to_root(record.uri, self.root)
+        return NewArtifact(uri, record.type, record.digest, record.properties, record.links)
+
+    def _note(self, attempt: Attempt, result: StepResult | None) -> None:
+        """Keeps beside the record what is told of a step but decides nothing."""
+        told = {"cache_reason": attempt.reason, "rows": attempt.rows, "warnings": list(result.warnings) if result else []}
+        self.store.report_progress(attempt.record, told)
+
+    def _record_failure(self, attempt: Attempt, error: Mapping[str, Any], result: StepResult | None) -> None:
+        self._note(attempt, result)
+        self.store.finish_step(attempt.record, StepState.FAILED, error=error, peak_rss=result.peak_rss if result else None)
+
+    def _fail_unstarted(self, step: Step, error: HeadraceError) -> None:
+        """Records a step whose files, parameters or code were wrong before it could start."""
+        record = self.store.start_step(self.run_id, step.id, component=step.component.qualname)
+        said = {"type": type(error).__name__, "message": str(error), "traceback": ""}
+        self.store.finish_step(record, StepState.FAILED, error=said)
+        now = datetime.now(UTC)
+        self._finish(StepRun(step.id, step.component.qualname, StepState.FAILED, started=now, ended=now, error=said))
+
+    def _skip(self, step: Step, reason: str) -> None:
+        self.waiting.pop(step.id, None)
+        self.store.record_skipped_step(self.run_id, step.id, component=step.component.qualname, reason=reason)
+        now = datetime.now(UTC)
+        error = {"message": reason}
+        self._finish(StepRun(step.id, step.component.qualname, StepState.SKIPPED, started=now, ended=now, error=error))
+
+    def _step_run(self, attempt: Attempt, state: StepState, result: StepResult | None, **more: Any) -> StepRun:
+        ended = datetime.now(UTC)
+        seconds = time.monotonic() - attempt.began
+        step = attempt.planned.step
+        run = StepRun(
+            step.id,
+            step.component.qualname,
+            state,
+            results=result.results if result else {},
+            started=datetime.fromtimestamp(ended.timestamp() - seconds, UTC),
+            ended=ended,
+            cache_reason=attempt.reason,
+            refusal=result.refusal if result else None,
+            warnings=result.warnings if result else (),
+            rows=attempt.rows,
+            log=attempt.log,
+            attempt=attempt.number,
+            peak_rss=result.peak_rss if result else None,
+        )
+        return _with(run, **more)
+
+    def _finish(self, step: StepRun) -> None:
+        self.finished[step.id] = step
+        self.listener.step_finished(step)
+
+    def _patience(self) -> float | None:
+        """How long the loop may wait for an event before a time-out is due."""
+        now = time.monotonic()
+        due = [a.asked_to_end + GRACE - now for a in self.attempts.values() if a.asked_to_end is not None]
+        due += [a.began + a.planned.step.settings.timeout - now for a in self.attempts.values() if a.planned.step.settings.timeout]
+        return max(0.0, min(due)) if due else None
+
+    def _enforce_timeouts(self) -> None:
+        now = time.monotonic()
+        for id_, attempt in self.attempts.items():
+            timeout = attempt.planned.step.settings.timeout
+            if attempt.asked_to_end is not None:
+                if now - attempt.asked_to_end > GRACE:
+                    self._get_workers().kill(id_, hard=True)
+            elif timeout is not None and now - attempt.began > timeout:
+                attempt.timed_out, attempt.asked_to_end = True, now
+                self._get_workers().kill(id_, hard=False)
+
+    def _interrupt(self) -> None:
+        """Ends every worker and records their steps as interrupted."""
+        workers = self._workers
+        deadline = time.monotonic() + GRACE
+        for id_ in self.attempts:
+            if workers is not None:
+                workers.kill(id_, hard=False)
+        running = set(self.attempts)
+        while workers is not None and running and time.monotonic() < deadline and not isinstance(workers, InProcessWorkers):
+            running -= {event.job for event in workers.wait(0.2) if event.kind == "exited"}
+        for id_, attempt in self.attempts.items():
+            if workers is not None:
+                workers.kill(id_, hard=True)
+            self.store.finish_step(attempt.record, StepState.INTERRUPTED, error={"message": "interrupted"})
+            self._finish(self._step_run(attempt, StepState.INTERRUPTED, None))
+        self.attempts.clear()
+
+    def _final_state(self) -> RunState:
+        states = {step.state for step in self.finished.values()}
+        if StepState.FAILED in states:
+            return RunState.FAILED
+        if any(step.refusal for step in self.finished.values()):
+            return RunState.NOT_BLESSED
+        return RunState.SUCCEEDED
+
+    def _with_report(self, run: Run) -> Run:
+        if not self.options.report or not storage.is_local(self.root):
+            return run
+        try:
+            from headrace.pipelines.report import write_run_report
+        except ImportError:
+            return run
+
+        return write_run_report(run)
+
+
+def _error(attempt: Attempt, result: StepResult | None, status: int) -> dict[str, Any]:
+    """Why an attempt failed: the step's own error, or what became of its process."""
+    if attempt.timed_out:
+        limit = attempt.planned.step.settings.timeout
+        return {"type": "TimeoutError", "message": f"ended after its timeout of {limit:g} s", "traceback": ""}
+    if result is not None and result.error is not None:
+        return {"type": result.error.type, "message": result.error.message, "traceback": result.error.traceback}
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        hint = ": the system may have been out of memory (dmesg tells)" if name == "SIGKILL" else ""
+        return {"type": name, "message": f"its process was ended by {name}{hint}", "traceback": ""}
+    message = f"its process exited with status {os.WEXITSTATUS(status)} and gave no result; see the log"
+    return {"type": "ProcessExited", "message": message, "traceback": ""}
+
+
+def _with(step: StepRun, **changes: Any) -> StepRun:
+    from dataclasses import replace
+
+    return replace(step, **changes)

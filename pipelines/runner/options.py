@@ -1,0 +1,136 @@
+"""How a run is asked for, and who is told of it as it goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrace.pipelines import storage
+from headrace.pipelines.errors import PipelineError, Problem
+from headrace.pipelines.parameter_values import NotAllowed, parse_text
+from headrace.pipelines.plan import Group, Plan, PlanParameter
+from headrace.pipelines.runs import Run, StepRun
+
+HOME = ".headrace"
+LOCAL_SETTINGS = ("retries", "timeout", "cache", "env")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a local run.
+
+    Args:
+        parameters: Values of the pipeline's parameters by name.
+        root: Pipeline root: a folder or fsspec URL. By default `.headrace` in the project root.
+        store: URL of the store. By default a SQLite file in the root, or in the project's `.headrace` when the root is remote.
+        cache: Whether results of earlier runs may be taken.
+        sample: Rows of each split to read, or None for all.
+        jobs: Steps at a time; by default one for each core.
+        debug: True, or a step's id: run steps in this process, so that `breakpoint()` works.
+        isolation: ``"fork"`` or ``"spawn"``; by default fork, and spawn where fork is not safe.
+        beam_args: Arguments for Beam, such as ``("--runner=FlinkRunner",)``.
+        experiment: A name to find the run by.
+        report: Whether to write report.html.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    root: str | os.PathLike[str] | None = None
+    store: str | None = None
+    cache: bool = True
+    sample: int | None = None
+    jobs: int | None = None
+    debug: bool | str = False
+    isolation: str = "spawn" if sys.platform == "darwin" else "fork"
+    beam_args: tuple[str, ...] = ()
+    experiment: str = ""
+    report: bool = True
+
+    def root_for(self, plan: Plan) -> str:
+        return storage.normalize(self.root or Path(plan.root or ".") / HOME)
+
+    def home_for(self, plan: Plan) -> Path:
+        """The local folder for logs and, by default, the store."""
+        root = self.root_for(plan)
+        return storage.local_path(root) if storage.is_local(root) else Path(plan.root or ".").absolute() / HOME
+
+    def store_for(self, plan: Plan) -> str:
+        return self.store or str(self.home_for(plan) / "store.db")
+
+    @property
+    def scope(self) -> str:
+        return f"sample-{self.sample}" if self.sample is not None else ""
+
+
+class Listener:
+    """Told of a run as it goes; the base class says nothing."""
+
+    def run_started(self, run_id: str, plan: Plan) -> None: ...
+    def step_started(self, step: str, reason: str, attempt: int) -> None: ...
+    def step_progress(self, step: str, progress: Mapping[str, Any]) -> None: ...
+    def step_finished(self, step: StepRun) -> None: ...
+    def step_retried(self, step: str, error: Mapping[str, Any]) -> None: ...
+    def run_finished(self, run: Run) -> None: ...
+
+
+def check_runnable(plan: Plan) -> None:
+    """Refuses what a local run cannot honour, rather than ignoring it.
+
+    Raises:
+        PipelineError: With every such setting and node.
+    """
+    problems = []
+    for node in plan.nodes:
+        if isinstance(node, Group):
+            what = f"{node.id}: a local run does not know nodes of kind {node.kind!r} yet"
+            problems.append(Problem(what, "compile the pipeline to a target that does", plan.locations.get(node.id), "unsupported"))
+    for step in plan.steps:
+        for name in step.settings.to_json():
+            if name not in LOCAL_SETTINGS:
+                what = f"{step.id}: a local run cannot honour the setting {name!r}"
+                fix = f"leave {name} out, or set it only when you compile; a local run honours {', '.join(LOCAL_SETTINGS)}"
+                problems.append(Problem(what, fix, plan.locations.get(step.id), "unsupported"))
+    if problems:
+        raise PipelineError(problems)
+
+
+def resolve_parameters(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives every parameter of the pipeline its value.
+
+    Raises:
+        PipelineError: One is unknown, missing, or of another type.
+    """
+    by_name = {parameter.name: parameter for parameter in plan.parameters}
+    problems = []
+    for name in given.keys() - by_name.keys():
+        fix = f"it has {', '.join(by_name) or 'none'}"
+        problems.append(Problem(f"pipeline {plan.name} has no parameter {name!r}", fix, plan.locations.get(""), "parameter"))
+    values = {}
+    for name, parameter in by_name.items():
+        if name not in given and parameter.required:
+            what = f"parameter {name!r} ({parameter.kind}) has no default and was not given"
+            problems.append(Problem(what, f"-p {name}=...", plan.locations.get(""), "parameter"))
+            continue
+        try:
+            values[name] = _fit(parameter, given[name]) if name in given else parameter.default
+        except NotAllowed as error:
+            problems.append(Problem(f"parameter {name!r}: {error}", f"-p {name}=...", plan.locations.get(""), "parameter"))
+    if problems:
+        raise PipelineError(problems)
+    return values
+
+
+def _fit(parameter: PlanParameter, value: Any) -> Any:
+    kind = parameter.kind
+    if isinstance(value, str) and kind.removesuffix("?") != "str":
+        return parse_text(value, kind)
+    types: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
+    expected = types.get(kind.removesuffix("?").split("[")[0])
+    optional = kind.endswith("?") and value is None
+    wrong_bool = isinstance(value, bool) and kind.removesuffix("?") in ("int", "float")
+    if expected is not None and not optional and (not isinstance(value, expected) or wrong_bool):
+        raise NotAllowed(f"expected {kind}, received {type(value).__name__} {value!r}")
+    return float(value) if kind == "float" else value

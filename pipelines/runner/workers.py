@@ -1,0 +1,306 @@
+"""Where steps run: forked from a zygote, each in a process started for it, or in this process.
+
+A worker is a pipe of events to read and a process to wait for or kill. All three ways give the driver the same events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from headrace.pipelines.execution import StepRequest, execute
+
+IMPORT_ORDER = ("pyarrow", "apache_beam", "tensorflow", "keras")
+
+
+@dataclass
+class Job:
+    """One attempt at one step.
+
+    Args:
+        id: Names the attempt among those that run.
+        request: What to run.
+        log: Path of the step's log.
+        env: Environment variables of the step.
+        imports: Modules that are to be imported before.
+    """
+
+    id: str
+    request: StepRequest
+    log: str
+    env: Mapping[str, str]
+    imports: Sequence[str] = ()
+
+    def message(self) -> dict[str, Any]:
+        return {"id": self.id, "request": self.request.to_json(), "log": self.log, "env": dict(self.env)}
+
+
+@dataclass
+class Event:
+    """Something a worker said: `kind` is ``started``, ``progress``, ``warning``, ``result`` or ``exited``."""
+
+    job: str
+    kind: str
+    content: dict[str, Any] = field(default_factory=dict)
+
+
+class Workers(Protocol):
+    """What the driver needs of a way to run steps."""
+
+    def start(self, job: Job) -> None:
+        """Starts a job; its first event is ``started``, its last ``exited``."""
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        """Gives what was said since, waiting at most so long for the first word."""
+
+    def kill(self, job: str, *, hard: bool) -> None:
+        """Ends a job and all it started: asks with SIGTERM, or with SIGKILL does not ask."""
+
+    def close(self) -> None:
+        """Ends whatever runs."""
+
+
+class _Pipes:
+    """The event pipes of the jobs that run."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, str] = {}
+        self._pending: dict[int, bytes] = {}
+
+    def open(self, job: str) -> tuple[int, int]:
+        read, write = os.pipe()
+        self._jobs[read] = job
+        self._pending[read] = b""
+        return read, write
+
+    def fds(self) -> list[int]:
+        return list(self._jobs)
+
+    def jobs(self) -> set[str]:
+        return set(self._jobs.values())
+
+    def read(self, fd: int) -> Iterator[Event]:
+        data = os.read(fd, 1 << 16)
+        job = self._jobs[fd]
+        if not data:
+            del self._jobs[fd], self._pending[fd]
+            os.close(fd)
+            return
+        *lines, self._pending[fd] = (self._pending[fd] + data).split(b"\n")
+        for line in lines:
+            content = json.loads(line)
+            yield Event(job, content.pop("kind"), content)
+
+    def drain(self, job: str) -> Iterator[Event]:
+        """Reads what a job that has ended left in its pipe."""
+        for fd in [fd for fd, owner in self._jobs.items() if owner == job]:
+            os.set_blocking(fd, False)
+            try:
+                while fd in self._jobs:
+                    yield from self.read(fd)
+            except BlockingIOError:
+                # A grandchild still holds the pipe open; the job itself has ended.
+                del self._jobs[fd], self._pending[fd]
+                os.close(fd)
+
+
+def import_levels(needed: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Gives the chain of imports in which every step finds a level that holds all it needs, cheap modules first.
+
+    >>> import_levels([("keras",), ("apache_beam",), ()])
+    [['pyarrow'], ['apache_beam'], ['keras']]
+    """
+    wanted = {module for modules in needed for module in modules} - {"pyarrow"}
+    order = {module: number for number, module in enumerate(IMPORT_ORDER)}
+    return [["pyarrow"], *([module] for module in sorted(wanted, key=lambda module: (order.get(module, 99), module)))]
+
+
+class ForkedWorkers:
+    """Steps forked from a chain of zygotes.
+
+    Args:
+        levels: What `import_levels` gave.
+        log: Path of the zygotes' own log.
+    """
+
+    def __init__(self, levels: list[list[str]], log: str) -> None:
+        self._levels = levels
+        self._pipes = _Pipes()
+        self._pids: dict[str, int] = {}
+        self._pending: dict[int, bytes] = {}
+        ours, theirs = zip(*(socket.socketpair() for _ in levels))
+        self._sockets: list[socket.socket] = list(ours)
+        with open(log, "ab") as log_file:
+            self._zygote = subprocess.Popen(
+                [sys.executable, "-m", "headrace.pipelines.runner.zygote", ",".join(str(s.fileno()) for s in theirs), json.dumps(levels)],
+                pass_fds=[s.fileno() for s in theirs],
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")},
+            )
+        for end in theirs:
+            end.close()
+
+    def start(self, job: Job) -> None:
+        level = self._level(job.imports)
+        _, write = self._pipes.open(job.id)
+        try:
+            socket.send_fds(self._sockets[level], [json.dumps(job.message()).encode() + b"\n"], [write])
+        finally:
+            os.close(write)
+
+    def _level(self, imports: Sequence[str]) -> int:
+        needed = set(imports)
+        have: set[str] = set()
+        for number, modules in enumerate(self._levels):
+            have |= set(modules)
+            if needed <= have:
+                return number
+        return len(self._levels) - 1
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        by_fd = {connection.fileno(): connection for connection in self._sockets if connection.fileno() >= 0}
+        events: list[Event] = []
+        for fd in _readable([*self._pipes.fds(), *by_fd], seconds):
+            if fd in by_fd:
+                events += self._read_zygote(by_fd[fd])
+            elif fd in self._pipes.fds():
+                events += self._pipes.read(fd)
+        return events
+
+    def _read_zygote(self, connection: socket.socket) -> Iterator[Event]:
+        data = connection.recv(1 << 16)
+        if not data:
+            level = self._sockets.index(connection)
+            connection.close()
+            for job in list(self._pids):
+                self._pids.pop(job)
+                yield Event(job, "exited", {"status": signal.SIGKILL, "zygote": level})
+            return
+        *lines, self._pending[connection.fileno()] = (self._pending.get(connection.fileno(), b"") + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "started" in message:
+                self._pids[message["started"]] = message["pid"]
+                yield Event(message["started"], "started", {"pid": message["pid"]})
+            elif "exited" in message:
+                yield from self._pipes.drain(message["exited"])
+                self._pids.pop(message["exited"], None)
+                yield Event(message["exited"], "exited", {"status": message["status"]})
+
+    def kill(self, job: str, *, hard: bool) -> None:
+        if job in self._pids:
+            _signal_group(self._pids[job], hard)
+
+    def close(self) -> None:
+        for pid in self._pids.values():
+            _signal_group(pid, hard=True)
+        for connection in self._sockets:
+            connection.close()
+        try:
+            self._zygote.wait(5)
+        except subprocess.TimeoutExpired:
+            _signal_group(self._zygote.pid, hard=True)
+            self._zygote.wait()
+
+
+class SpawnedWorkers:
+    """Each step in a Python process of its own: for systems where forking after imports is not safe, such as macOS."""
+
+    def __init__(self) -> None:
+        self._pipes = _Pipes()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, job: Job) -> None:
+        _, write = self._pipes.open(job.id)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headrace.pipelines.runner.child", str(write)],
+            stdin=subprocess.PIPE,
+            pass_fds=[write],
+            start_new_session=True,
+        )
+        os.close(write)
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(job.message()).encode() + b"\n")
+        process.stdin.close()
+        self._processes[job.id] = process
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        events: list[Event] = []
+        for fd in _readable(self._pipes.fds(), seconds):
+            events += self._pipes.read(fd)
+        for job, process in list(self._processes.items()):
+            if job not in self._pipes.jobs():
+                code = process.wait()
+                del self._processes[job]
+                events.append(Event(job, "exited", {"status": -code if code < 0 else code << 8}))
+        return events
+
+    def kill(self, job: str, *, hard: bool) -> None:
+        if job in self._processes:
+            _signal_group(self._processes[job].pid, hard)
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            _signal_group(process.pid, hard=True)
+            process.wait()
+
+
+class InProcessWorkers:
+    """Steps one after the other in this process: for `--debug`, where `breakpoint()` works, and for roots in memory."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def start(self, job: Job) -> None:
+        self._events.append(Event(job.id, "started", {"pid": os.getpid()}))
+        kept = dict(os.environ)
+        os.environ.update(job.env)
+
+        def report(event: dict[str, Any]) -> None:
+            content = dict(event)
+            self._events.append(Event(job.id, content.pop("kind"), content))
+
+        try:
+            result = execute(job.request, report)
+        finally:
+            os.environ.clear()
+            os.environ.update(kept)
+        with open(job.log, "a") as log:
+            log.write(result.error.traceback if result.error else "ran in the driver's process: its output went to the terminal\n")
+        self._events.append(Event(job.id, "result", {"result": result.to_json()}))
+        self._events.append(Event(job.id, "exited", {"status": 0}))
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def kill(self, job: str, *, hard: bool) -> None:
+        """There is no process to end: an interrupt reaches the step itself."""
+
+    def close(self) -> None:
+        """Nothing runs between two calls."""
+
+
+def _readable(fds: list[int], seconds: float | None) -> list[int]:
+    selector = selectors.DefaultSelector()
+    with selector:
+        for fd in fds:
+            selector.register(fd, selectors.EVENT_READ)
+        return [key.fd for key, _ in selector.select(seconds)]
+
+
+def _signal_group(pid: int, hard: bool) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
+    except (ProcessLookupError, PermissionError):
+        pass

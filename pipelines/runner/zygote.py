@@ -1,0 +1,158 @@
+"""The process that steps are forked from.
+
+    driver --socket--> zygote (imports done) --fork--> one child per step --pipe--> driver
+
+Imports are paid once, beside the data steps, and a child starts in milliseconds. Zygotes form a chain: each forks the next and
+that one imports more, so that a step waits only for the imports it needs. A zygote runs no code of a step and no TensorFlow op, and
+so is safe to fork. When the driver's end of the socket closes, however the driver died, the zygote and all its children end.
+
+Requests are JSON lines with one file descriptor, the pipe to the driver. A zygote answers `{"started": id, "pid": n}` and
+`{"exited": id, "status": n}`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from headrace.pipelines.runner.child import run_child
+
+LEVEL_READY = "ready"
+
+
+def main(argv: list[str]) -> None:
+    """Serves one level of imports after the other: `argv` is the socket's descriptor, then a list of module lists as JSON."""
+    levels: list[list[str]] = json.loads(argv[1])
+    sockets = [socket.socket(fileno=int(fd)) for fd in argv[0].split(",")]
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number, (modules, connection) in enumerate(zip(levels, sockets)):
+        failed = _preload(modules)
+        _send(connection, {LEVEL_READY: number, "failed": failed})
+        if number + 1 == len(levels):
+            _serve(connection)
+            return
+        gc.freeze()
+        if os.fork() == 0:
+            # The child goes on to the next level; this process serves the level that is ready.
+            connection.close()
+            continue
+        for later in sockets[number + 1 :]:
+            later.close()
+        _serve(connection)
+        return
+
+
+def _preload(modules: list[str]) -> dict[str, str]:
+    """Imports modules; one that fails is told to the driver, and the step that needs it will say it again with its traceback."""
+    failed = {}
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:
+            failed[module] = traceback.format_exc()
+    return failed
+
+
+def _serve(connection: socket.socket) -> None:
+    gc.freeze()
+    selector = selectors.DefaultSelector()
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    selector.register(connection, selectors.EVENT_READ)
+    selector.register(wake_read, selectors.EVENT_READ)
+    children: dict[int, str] = {}
+    pending = b""
+    fds: list[int] = []
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is connection:
+                data, received, _flags, _address = socket.recv_fds(connection, 1 << 16, 16)
+                if not data:
+                    _end_all(children)
+                fds += received
+                pending += data
+                while b"\n" in pending:
+                    line, pending = pending.split(b"\n", 1)
+                    job = json.loads(line)
+                    pid = _fork_child(job, fds.pop(0), close=[connection.fileno(), wake_read, wake_write])
+                    children[pid] = job["id"]
+                    _send(connection, {"started": job["id"], "pid": pid})
+            else:
+                while _drain(wake_read):
+                    pass
+        _reap(children, lambda id_, status: _send(connection, {"exited": id_, "status": status}))
+
+
+def _drain(fd: int) -> bool:
+    try:
+        return bool(os.read(fd, 4096))
+    except BlockingIOError:
+        return False
+
+
+def _fork_child(job: dict[str, Any], events: int, close: list[int]) -> int:
+    pid = os.fork()
+    if pid:
+        os.close(events)
+        return pid
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for fd in close:
+            os.close(fd)
+        status = run_child(job, events)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: interpreter shutdown of a forked process would run the zygote's own exit handlers.
+        os._exit(status)
+
+
+def _reap(children: dict[int, str], report: Callable[[str, int], None]) -> None:
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in children:
+            report(children.pop(pid), status)
+
+
+def _end_all(children: dict[int, str]) -> None:
+    for pid in children:
+        for target in (os.killpg, os.kill):
+            try:
+                target(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    os._exit(0)
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        connection.sendall(json.dumps(message).encode() + b"\n")
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
