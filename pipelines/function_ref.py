@@ -88,7 +88,7 @@ class FunctionRef:
 
             return capture_notebook_function(function, notebook or notebook_folder())
         base = Path(os.path.abspath(root)) if root else project_root(file or Path.cwd())
-        return cls._of_source(_stable_module(module, file, base), qualname, base)
+        return cls._of_source(stable_module(module, file, base), qualname, base)
 
     @classmethod
     def from_module_file(cls, file: Path | str, *, root: Path | str | None = None) -> dict[str, FunctionRef]:
@@ -272,7 +272,7 @@ def _is_file(module: ModuleType | None, file: Path) -> bool:
     return path is not None and os.path.exists(path) and os.path.samefile(path, file)
 
 
-def _stable_module(module: str, file: Path | None, root: Path) -> str:
+def stable_module(module: str, file: Path | None, root: Path) -> str:
     found = ModuleFinder(root).find(module, file)
     same = file is not None and found.file is not None and found.file.exists() and os.path.samefile(found.file, file)
     if file is None or same or found.kind in {"stdlib", "distribution"}:
