@@ -39,7 +39,7 @@ setup(
         for package in (f"headrace.{folder}", *(f"headrace.{folder}.{sub}" for sub in find_packages(folder)))
     ],
     package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako", "*.ini"]},
-    install_requires=["pyyaml>=6.0.1,<7"],
+    install_requires=["pyflakes>=3.2,<4", "pyyaml>=6.0.1,<7"],
     extras_require={
         "run": [*DATA, "tensorflow>=2.20,<2.22", "keras>=3.10,<4"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],

@@ -6,7 +6,7 @@ import contextvars
 import difflib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -20,6 +20,7 @@ from headrace.pipelines.input_files import encode_files
 from headrace.pipelines.parameter_values import NotAllowed, encode
 
 RECORDING: contextvars.ContextVar[list[RecordedStep] | None] = contextvars.ContextVar("headrace_recording", default=None)
+Check = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 _OURS = str(Path(__file__).parent)
 
 
@@ -159,6 +160,8 @@ class RecordedStep:
         """Gives the Plan's step, or what is wrong with the call."""
         problems = list(self.problems)
         spec = self.component.spec
+        if any(problem.code == "placeholder" for problem in problems):
+            return None, problems
         inputs: dict[str, plan.Value] = {}
         arguments: dict[str, plan.Value] = {}
         for name, given in _with_defaults(spec, self.bound, root, problems, self.location).items():
@@ -173,6 +176,9 @@ class RecordedStep:
             except PipelineError as error:
                 problems += [replace(p, what=f"{self.id}.{name}: {p.what}", where=p.where or self.location) for p in error.problems]
         problems += _unknown_and_missing(spec, self.bound, self.id, self.location, arguments)
+        if self.component.check is not None:
+            given = {name: parameter.default for name, parameter in spec.parameters.items()} | self.bound
+            problems += [Problem(f"{self.id}: {what}", fix, self.location, "argument") for what, fix in self.component.check(given)]
         try:
             ref = self.component.ref(root)
         except PipelineError as error:
@@ -351,20 +357,30 @@ class Component:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, imports: tuple[str, ...] = (), place: str = "worker"
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        imports: tuple[str, ...] = (),
+        place: str = "worker",
+        check: Check | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.spec = parse(function, name)
         self.imports = tuple(imports)
         self.place = place
+        self.check = check
 
     def ref(self, root: str | None = None) -> FunctionRef:
         return FunctionRef.of(self.function, root=root)
 
     def __call__(self, *args: Any, **kwargs: Any) -> RecordedStep:
         step = RecordedStep(self, dict(kwargs), author_location())
-        if args:
+        if any(value is ... for value in (*args, *kwargs.values())):
+            what = f"{self.spec.name}(...) still has a placeholder"
+            step.problems.append(Problem(what, "write the argument in its place", step.location, "placeholder"))
+        elif args:
             names = ", ".join(f"{name}=" for name in [*self.spec.inputs, *self.spec.parameters][: len(args)])
             step.problems.append(Problem(f"{self.spec.name} takes arguments by name only", f"write {names}", step.location, "argument"))
         recording = RECORDING.get()
@@ -397,10 +413,16 @@ class Component:
 def component(function: Callable[..., Any], /) -> Component: ...
 @overload
 def component(
-    *, name: str | None = None, imports: tuple[str, ...] = (), place: str = "worker"
+    *, name: str | None = None, imports: tuple[str, ...] = (), place: str = "worker", check: Check | None = None
 ) -> Callable[[Callable[..., Any]], Component]: ...
 def component(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, imports: tuple[str, ...] = (), place: str = "worker"
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    imports: tuple[str, ...] = (),
+    place: str = "worker",
+    check: Check | None = None,
 ) -> Component | Callable[[Callable[..., Any]], Component]:
     """Makes a typed function into a component.
 
@@ -410,6 +432,8 @@ def component(
         name: The component's name, if not the function's.
         imports: Modules that its worker is to have imported before it starts, such as ``("keras",)``.
         place: ``"driver"`` for a component that only asks the store.
+        check: Called when a pipeline is built with the arguments as given; yields (what is wrong, what to do) for arguments that do
+            not go together.
 
     >>> @component
     ... def Count(examples: Input[Examples], counts: Output[Counts], *, split: str = "train") -> None:   # doctest: +SKIP
@@ -417,4 +441,4 @@ def component(
     """
     if function is not None:
         return Component(function)
-    return lambda decorated: Component(decorated, name=name, imports=imports, place=place)
+    return lambda decorated: Component(decorated, name=name, imports=imports, place=place, check=check)

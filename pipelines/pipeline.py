@@ -10,7 +10,7 @@ import linecache
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_origin, overload
 
 from headrace.pipelines import plan
 from headrace.pipelines.component import RECORDING, OutputChannel, PipelineParameter, RecordedStep, author_location
@@ -40,7 +40,7 @@ class Pipeline:
         self.name = name
         self.location = author_location()
         self.root = root or str(project_root(self.location.file))
-        self.plan = _build(name, components, self.location, self.root)
+        self.plan = build(name, components, self.location, self.root)
 
     def run(self, **options: Any) -> Run:
         """Runs the pipeline on this machine; see `headrace.pipelines.runner.run` for the options."""
@@ -85,7 +85,7 @@ class PipelineFunction:
         traced = Pipeline.__new__(Pipeline)
         traced.name, traced.location = self.name, self.location
         traced.root = str(project_root(self.location.file))
-        traced.plan = _build(self.name, recording, self.location, traced.root, parameters.values(), problems)
+        traced.plan = build(self.name, recording, self.location, traced.root, parameters.values(), problems)
         return traced
 
     def run(self, **options: Any) -> Run:
@@ -135,7 +135,7 @@ def pipeline(
     return lambda decorated: PipelineFunction(decorated, name)
 
 
-def _build(
+def build(
     name: str,
     recorded: Sequence[RecordedStep],
     location: Location,
@@ -158,6 +158,7 @@ def _build(
         if node is not None:
             lowered.append(node)
     locations = {step.id: step.location for step in steps}
+    found = [problem for problem in found if problem.code != "placeholder"] or found
     if not found:
         found += check(lowered, declared, locations, location)
     if found:
@@ -243,7 +244,8 @@ def _declared_parameters(
         entry = plan.PlanParameter(name, kind_of(parameter.type), None, parameter.default is ...)
         if not entry.required:
             try:
-                entry = replace(entry, default=encode(parameter.default, parameter.type))
+                annotation = parameter.type if isinstance(parameter.type, type) or get_origin(parameter.type) else Any
+                entry = replace(entry, default=encode(parameter.default, annotation))
             except NotAllowed as error:
                 problems.append(Problem(f"default of parameter {name!r}: {error}", "", location, "argument"))
         declared.append(entry)

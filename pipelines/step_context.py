@@ -7,7 +7,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from headrace.pipelines.errors import StoreError
+from headrace.pipelines.store.records import History
+
+if TYPE_CHECKING:
+    from headrace.pipelines.store import Store
 
 
 @dataclass
@@ -35,6 +41,7 @@ class StepContext:
     report: Callable[[dict[str, Any]], None] = lambda event: None
     warnings: list[str] = field(default_factory=list)
     refusal: str | None = None
+    _store: Store | None = None
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -62,7 +69,30 @@ class StepContext:
         """Ends as refused: the step did its work, and its work was to say no. The run's exit code is then 3."""
         self.refusal = reason
 
+    @property
+    def store(self) -> Store:
+        """The metadata store, opened when it is first asked for.
+
+        Raises:
+            StoreError: The step was told of no store.
+        """
+        from headrace.pipelines.store import Store
+
+        if self._store is None:
+            if self.store_url is None:
+                raise StoreError(f"step {self.step} asks the store, and was told of none\n    fix: give --store URL")
+            self._store = Store.open(self.store_url, create=False)
+        return self._store
+
+    @property
+    def history(self) -> History:
+        """The earlier runs that this one may be compared with."""
+        return History(self.pipeline, self.root, f"sample-{self.sample}" if self.sample is not None else "")
+
     def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None

@@ -1,0 +1,155 @@
+"""Pusher: puts a blessed model where a model server looks for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headrace.pipelines import Blessing, InfraBlessing, Input, Model, Output, PushedModel, SkewBlessing, component, step_context, storage
+from headrace.pipelines.errors import DataError
+
+# TensorFlow Serving reads no file of this folder, so what a version was made from can lie beside it.
+RECEIPT = "assets.extra/headrace.json"
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """A folder or URL under which each version is a folder named by an increasing integer.
+
+    Args:
+        base_directory: What the model server watches, such as ``serving/flights``.
+    """
+
+    base_directory: str
+
+
+class Pushed(NamedTuple):
+    """Whether the model was pushed, as which version, and why or why not."""
+
+    pushed: bool
+    version: int
+    verdict: str
+
+
+def _needs_blessing(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if given.get("model_blessing") is None and not given.get("without_blessing"):
+        yield (
+            "expected a model_blessing, received none: a model nobody evaluated is not pushed",
+            "pass model_blessing=evaluator.outputs['blessing'], or say without_blessing=True",
+        )
+
+
+@component(check=_needs_blessing)
+def Pusher(
+    model: Input[Model],
+    pushed_model: Output[PushedModel],
+    model_blessing: Input[Blessing] | None = None,
+    infra_blessing: Input[InfraBlessing] | None = None,
+    skew_blessing: Input[SkewBlessing] | None = None,
+    *,
+    push_destination: Filesystem,
+    without_blessing: bool = False,
+) -> Pushed:
+    """Pushes a model to `<base_directory>/<version>/saved_model.pb`, where it appears whole or not at all.
+
+    The version is one more than the largest there is. A model that is the newest version already is not pushed again. Where a blessing
+    says no, nothing is pushed and the run's exit code is 3.
+
+    Args:
+        model: The exported model.
+        pushed_model: Where it went.
+        model_blessing: The Evaluator's verdict.
+        infra_blessing: The InfraValidator's verdict, if there is one.
+        skew_blessing: The verdict of the comparison of serving with training, if there is one.
+        push_destination: Where to.
+        without_blessing: Push although no Evaluator was asked; the artifact records it.
+
+    Raises:
+        DataError: The destination cannot be written.
+
+    >>> Pusher(                                                          # doctest: +SKIP
+    ...     model=trainer.outputs["model"],
+    ...     model_blessing=evaluator.outputs["blessing"],
+    ...     push_destination=Filesystem("serving/flights"),
+    ... )
+    """
+    context = step_context()
+    for blessing in (model_blessing, infra_blessing, skew_blessing):
+        if blessing is not None and not blessing.blessed:
+            context.refuse(f"not pushed: {blessing.reason}")
+            return Pushed(False, 0, blessing.reason)
+    verdict = model_blessing.reason if model_blessing is not None else "pushed without a blessing, as the pipeline says"
+    if model_blessing is None:
+        context.warn(verdict)
+    base = storage.normalize(push_destination.base_directory)
+    receipt = {"model": model.digest, "run": context.run, "pipeline": context.pipeline, "blessed": model_blessing is not None}
+    versions = _versions(base)
+    version = versions[-1] if versions and _receipt(base, versions[-1]).get("model") == model.digest else 0
+    if not version:
+        try:
+            version = _push(model.saved_model_path, base, (versions[-1] if versions else 0) + 1, receipt)
+        except OSError as error:
+            what = f"the push destination cannot be written: {error.strerror or error}"
+            raise DataError(what, "give a base_directory you may write to", file=base) from error
+    pushed_model.destination = storage.join(base, str(version))
+    pushed_model.version = version
+    pushed_model.link(model=model)
+    pushed_model.write({**receipt, "version": version, "destination": pushed_model.destination, "verdict": verdict})
+    return Pushed(True, version, verdict)
+
+
+def _versions(base: str) -> list[int]:
+    """The versions at a destination, ascending."""
+    if storage.is_local(base):
+        folder = storage.local_path(base)
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    else:
+        names = [name.split("/")[0] for name, _ in storage.walk(base)]
+    return sorted({int(name) for name in names if name.isdigit()})
+
+
+def _receipt(base: str, version: int) -> dict[str, Any]:
+    place = storage.join(base, str(version), RECEIPT)
+    if not storage.exists(place) or not storage.exists(storage.join(base, str(version), "saved_model.pb")):
+        return {}
+    document: dict[str, Any] = json.loads(storage.read_bytes(place))
+    return document
+
+
+def _push(saved_model: Path, base: str, version: int, receipt: Mapping[str, Any]) -> int:
+    text = json.dumps(receipt, indent=1, sort_keys=True).encode()
+    if storage.is_local(base):
+        return _push_by_rename(saved_model, storage.local_path(base), version, text)
+    target = storage.join(base, str(version))
+    for path in sorted(saved_model.rglob("*"), key=lambda path: (path.name == "saved_model.pb", path)):
+        if path.is_file() and path.name != "saved_model.pb":
+            storage.write_bytes(storage.join(target, path.relative_to(saved_model).as_posix()), path.read_bytes())
+    storage.write_bytes(storage.join(target, RECEIPT), text)
+    # A server takes a version for one when its saved_model.pb is there: it goes last.
+    storage.write_bytes(storage.join(target, "saved_model.pb"), (saved_model / "saved_model.pb").read_bytes())
+    return version
+
+
+def _push_by_rename(saved_model: Path, base: Path, version: int, receipt: bytes) -> int:
+    """Copies beside the versions, then renames: another push that took the number first moves this one to the next."""
+    base.mkdir(parents=True, exist_ok=True)
+    draft = base / f".pushing-{uuid.uuid4().hex}"
+    try:
+        shutil.copytree(saved_model, draft)
+        (draft / RECEIPT).parent.mkdir(exist_ok=True)
+        (draft / RECEIPT).write_bytes(receipt)
+        while True:
+            try:
+                draft.rename(base / str(version))
+                return version
+            except OSError:
+                if not (base / str(version)).exists():
+                    raise
+                version += 1
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,90 @@
+"""The author's file: `FILE[:NAME]` on a command line becomes a Plan."""
+
+from __future__ import annotations
+
+import ast
+import types
+from pathlib import Path
+
+from headrace.pipelines.errors import HeadraceError, Location, PipelineError, Problem
+from headrace.pipelines.function_ref import import_project_module, module_name, project_root
+from headrace.pipelines.pipeline import Pipeline, PipelineFunction
+from headrace.pipelines.plan import Plan
+from headrace.pipelines.undefined_names import repaired, undefined_names
+
+
+def load_plan(target: str, *, root: str | None = None) -> Plan:
+    """Reads the pipeline that `FILE[:NAME]` means.
+
+    Args:
+        target: A Python file, or a YAML or JSON Plan; with `:NAME` where a Python file defines several pipelines.
+        root: The project root, if not the nearest folder with a pyproject.toml, setup.py or .git.
+
+    Raises:
+        PipelineError: The file is missing, cannot be executed, or its pipeline is wrong; with every problem.
+    """
+    text, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
+    path = Path(text)
+    if not path.is_file():
+        near = ", ".join(sorted(other.name for other in path.parent.glob("*.py"))[:8]) if path.parent.is_dir() else ""
+        raise PipelineError(Problem(f"expected a file, found none at {path}", f"{path.parent} has {near}" if near else "correct the path"))
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return Plan.from_yaml(path.read_text(encoding="utf-8"), file=str(path), root=root)
+    base = root or str(project_root(path))
+    found = pipelines_in(_execute(path.absolute(), base))
+    if name:
+        if name not in found:
+            fix = f"it has {', '.join(found) or 'none'}"
+            raise PipelineError(Problem(f"{path} defines no pipeline {name!r}", fix, Location(str(path), 1)))
+        return found[name].plan
+    if len(found) == 1:
+        return next(iter(found.values())).plan
+    if not found:
+        fix = "decorate a function with @pipeline, or make a Pipeline(components=[...])"
+        raise PipelineError(Problem(f"{path} defines no pipeline", fix, Location(str(path), 1)))
+    choices = ", ".join(f"{path}:{name}" for name in found)
+    raise PipelineError(Problem(f"{path} defines {len(found)} pipelines", f"say which: {choices}", Location(str(path), 1)))
+
+
+def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunction]:
+    """The pipelines that a module defines, by variable; one that it only imported does not count."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Pipeline) or (isinstance(value, PipelineFunction) and value.function.__module__ == module.__name__)
+    }
+
+
+def _execute(path: Path, root: str) -> types.ModuleType:
+    try:
+        return import_project_module(module_name(path, root), root)
+    except NameError as error:
+        raise PipelineError(_name_problems(path, root, error)) from None
+    except SyntaxError as error:
+        where = Location(error.filename or str(path), error.lineno or 1)
+        raise PipelineError(Problem(f"not Python: {error.msg}", "mend the line", where, "syntax")) from None
+
+
+def _name_problems(path: Path, root: str, error: NameError) -> list[Problem]:
+    """Every undefined name and, with those repaired as suggested, what is wrong with the graph."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    problems = list(undefined_names(tree, str(path)).values())
+    if not problems:
+        raise error
+    mended = repaired(tree, str(path))
+    if mended is None:
+        return problems
+    module = types.ModuleType(module_name(path, root))
+    module.__file__ = str(path)
+    try:
+        exec(compile(mended, str(path), "exec"), vars(module))
+        for pipeline in pipelines_in(module).values():
+            _ = pipeline.plan
+    except PipelineError as graph:
+        problems += graph.problems
+    except HeadraceError:
+        raise
+    except Exception as other:
+        # The file has another fault behind its undefined names; it is told when those are mended.
+        problems.append(Problem(f"with these mended: {type(other).__name__}: {other}", "", Location(str(path), 1), "execution"))
+    return problems
