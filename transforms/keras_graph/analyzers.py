@@ -1,0 +1,128 @@
+"""Analyzers of Keras' own layers: what travels to the workers, without Keras. Each binds a layer's settings to pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from headrace.transforms import feature_model
+from headrace.transforms.keras_graph import moments, quantiles, vocabulary
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    values = column.flatten() if feature_model.is_list(column.type) else column
+    return feature_model.plain_values(values)
+
+
+def _numbers(values: pa.Array | np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Float64 of the layer's input shape, NaN for missing."""
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64, copy=False)
+    flat = _flat(values).cast(pa.float64(), safe=False)
+    return flat.to_numpy(zero_copy_only=False).reshape(-1, *shape[1:])
+
+
+@dataclass(frozen=True)
+class MomentsAnalyzer:
+    """Moments of the axes a Normalization keeps.
+
+    Args:
+        shape: The layer's input shape; None for the rows.
+        axes: The axes to reduce.
+        layer: The layer's name, for messages.
+    """
+
+    shape: tuple[int | None, ...]
+    axes: tuple[int, ...]
+    layer: str
+
+    def create(self) -> moments.Moments:
+        return moments.create()
+
+    def summarize(self, values: pa.Array | np.ndarray) -> moments.Moments:
+        return moments.summarize(_numbers(values, self.shape), self.axes)
+
+    def merge(self, left: moments.Moments, right: moments.Moments) -> moments.Moments:
+        return moments.merge(left, right)
+
+    def finish(self, summary: moments.Moments) -> moments.MeanVariance:
+        finished = moments.finish(summary)
+        with np.errstate(over="ignore"):
+            stored = finished.mean.astype(np.float32), finished.variance.astype(np.float32)
+        if not all(np.isfinite(one).all() for one in stored):
+            raise ValueError(
+                f"Normalization layer {self.layer!r}: expected finite float32 mean and variance, got mean "
+                f"{finished.mean} and variance {finished.variance}: its input has infinite or huge values in the train "
+                "split; clip them before (keras.ops.clip), or take their logarithm"
+            )
+        return finished
+
+
+@dataclass(frozen=True)
+class QuantilesAnalyzer:
+    """Weighted distinct values of all axes together, as Discretization takes them."""
+
+    bins: int
+
+    def create(self) -> quantiles.WeightedValues:
+        return quantiles.create()
+
+    def summarize(self, values: pa.Array | np.ndarray) -> quantiles.WeightedValues:
+        if isinstance(values, pa.Array):
+            flat = _flat(values).drop_null()
+            values = (flat.cast(pa.float32()) if pa.types.is_boolean(flat.type) else flat).to_numpy()
+        return quantiles.summarize(values)
+
+    def merge(self, left: quantiles.WeightedValues, right: quantiles.WeightedValues) -> quantiles.WeightedValues:
+        return quantiles.merge(left, right)
+
+    def finish(self, summary: quantiles.WeightedValues) -> list[float]:
+        return [float(one) for one in quantiles.finish(summary, self.bins).astype(np.float32)]
+
+
+@dataclass(frozen=True)
+class VocabularyAnalyzer:
+    """Token counts of a lookup.
+
+    Args:
+        row_length: Tokens in one row (a document of tf_idf).
+        integers: Whether the tokens are ints.
+        drop: The mask and out-of-vocabulary tokens, which are never part of the vocabulary.
+        size: How many tokens are kept at most.
+        encoding: Of string tokens.
+    """
+
+    row_length: int
+    integers: bool
+    drop: tuple[Any, ...]
+    size: int | None
+    encoding: str = "utf-8"
+
+    def create(self) -> vocabulary.TokenCounts:
+        return vocabulary.create()
+
+    def summarize(self, values: pa.Array | np.ndarray) -> vocabulary.TokenCounts:
+        if isinstance(values, pa.Array):
+            tokens = _flat(values)
+            if pa.types.is_floating(tokens.type):
+                tokens = pc.if_else(pc.is_nan(tokens), None, tokens)
+        else:
+            tokens = self._tokens(values.reshape(-1))
+        if self.integers and not pa.types.is_integer(tokens.type):
+            tokens = (pc.trunc(tokens) if pa.types.is_floating(tokens.type) else tokens).cast(pa.int64())
+        return vocabulary.summarize(tokens, self.row_length)
+
+    def _tokens(self, flat: np.ndarray) -> pa.Array:
+        if flat.dtype != object:
+            return pa.array(flat, mask=np.isnan(flat) if flat.dtype.kind == "f" else None)
+        tokens = pa.array(flat, pa.binary())
+        return pc.if_else(pc.equal(pc.binary_length(tokens), 0), None, tokens)
+
+    def merge(self, left: vocabulary.TokenCounts, right: vocabulary.TokenCounts) -> vocabulary.TokenCounts:
+        return vocabulary.merge(left, right)
+
+    def finish(self, summary: vocabulary.TokenCounts) -> vocabulary.Vocabulary:
+        return vocabulary.finish(summary, self.drop, self.size, self.encoding)

@@ -1,0 +1,78 @@
+"""A symbolic graph as TensorFlow functions from raw columns, as a client sends them, to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from headrace.transforms.feature_model import ModelInput
+from headrace.transforms.keras_graph import symbolic_graph
+from headrace.transforms.keras_graph.feature_specs import FeatureSpec
+from headrace.transforms.keras_graph.hot_indices import indices_of
+from headrace.transforms.keras_graph.raw_columns import tensor_specs
+
+
+def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput], outputs: Any) -> Any:
+    """A `tf.function` of one dict of raw tensors, scalars of rank 1, traced once for every number of rows.
+
+    Args:
+        symbolic: The `keras.Input`s by column; only those of `inputs` are used.
+        inputs: The raw columns that the outputs depend on.
+        outputs: A structure of KerasTensors. What is computed has their dtypes: a one-hot StringLookup says float32
+            and computes int64, for one.
+    """
+    import tensorflow as tf
+
+    graph = keras.Function({name: symbolic[name] for name in inputs}, outputs)
+    dtypes = keras.tree.map_structure(lambda one: keras.backend.standardize_dtype(one.dtype), outputs)
+    expand = _expand(inputs)
+
+    @tf.function(input_signature=[tensor_specs(inputs.values())], autograph=False)
+    def function(raw: dict[str, Any]) -> Any:
+        return keras.tree.map_structure(lambda one, dtype: tf.cast(one, dtype), graph(expand(raw)), dtypes)
+
+    return function
+
+
+def storage_function(
+    symbolic: Mapping[str, Any],
+    inputs: Mapping[str, ModelInput],
+    outputs: Mapping[str, Any],
+    specs: Mapping[str, FeatureSpec],
+) -> Any:
+    """Like `graph_function` for the outputs as they are stored: indices where the encoding says so."""
+    import tensorflow as tf
+
+    # What a hot layer is called on takes the place of its output; a HashedCrossing is called on several tensors.
+    reached: dict[str, Any] = {}
+    finishing: dict[str, Any] = {}
+    for name, tensor in outputs.items():
+        layer, node = symbolic_graph.producer(tensor)
+        if specs[name].encoding == "dense":
+            reached[name] = tensor
+            finishing[name] = lambda value, dtype=specs[name].dtype: tf.cast(value, dtype)
+        else:
+            reached[name] = node.arguments.args[0]
+            finishing[name] = indices_of(layer)
+    graph = keras.Function({name: symbolic[name] for name in inputs}, reached)
+    expand = _expand(inputs)
+
+    @tf.function(input_signature=[tensor_specs(inputs.values())], autograph=False)
+    def function(raw: dict[str, Any]) -> Any:
+        values = graph(expand(raw))
+        return {name: finishing[name](values[name]) for name in outputs}
+
+    return function
+
+
+def _expand(inputs: Mapping[str, ModelInput]) -> Any:
+    import tensorflow as tf
+
+    scalars = {name for name, one in inputs.items() if not one.shape}
+
+    def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
+        # A scalar is (rows,) for the client and (rows, 1) for Keras.
+        return {name: tf.expand_dims(raw[name], -1) if name in scalars else raw[name] for name in inputs}
+
+    return expand

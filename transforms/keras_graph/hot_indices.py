@@ -1,0 +1,38 @@
+"""The indices behind a one-hot or multi-hot, so that a wide one is stored without ever being made.
+
+Keras' layers compute an index and then encode it: the same layer with `output_mode="int"` gives the index, and a lookup
+its own table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def indices_of(layer: Any) -> Callable[[Any], Any]:
+    """A function from the layer's input to int64 indices; one outside of the width stands for no category.
+
+    Args:
+        layer: A StringLookup, IntegerLookup, CategoryEncoding, Hashing, HashedCrossing or Discretization with its
+            state, in output mode "one_hot" or "multi_hot".
+    """
+    import tensorflow as tf
+
+    if isinstance(layer, keras.layers.CategoryEncoding):
+        return lambda inputs: tf.cast(inputs, tf.int64)
+    if isinstance(layer, keras.layers.StringLookup | keras.layers.IntegerLookup):
+        # The lookup itself, on the table that the layer has: a second table would hold the vocabulary twice.
+        return lambda inputs: layer._lookup_dense(tf.cast(inputs, layer.vocabulary_dtype))
+    indexing = _indexing(layer)
+    return lambda inputs: tf.cast(indexing(inputs), tf.int64)
+
+
+def _indexing(layer: Any) -> Any:
+    if isinstance(layer, keras.layers.Discretization):
+        return keras.layers.Discretization(bin_boundaries=list(layer.bin_boundaries))
+    if isinstance(layer, keras.layers.Hashing):
+        return keras.layers.Hashing(layer.num_bins, mask_value=layer.mask_value, salt=layer.salt)
+    return keras.layers.HashedCrossing(layer.num_bins)

@@ -1,0 +1,151 @@
+"""A transform with its state, in the process that traced it: applied to row groups, and saved."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from headrace.transforms.feature_model import ModelInput
+from headrace.transforms.keras_graph import feature_specs, stored_features
+from headrace.transforms.keras_graph.feature_specs import FeatureSpec
+from headrace.transforms.keras_graph.graph_function import storage_function
+from headrace.transforms.keras_graph.levels import PreprocessingFn, Settled, settle
+from headrace.transforms.keras_graph.raw_columns import model_inputs, raw_tensors
+from headrace.transforms.keras_graph.saved_model import check_survives, write
+from headrace.transforms.row_groups import RowGroup
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+# What the features of one evaluation take together; a row group of narrow ones is one evaluation.
+_CHUNK_BYTES = 64 << 20
+
+
+def analyze_and_trace(
+    preprocessing_fn: PreprocessingFn,
+    schema: schema_pb2.Schema,
+    train_groups: Iterable[RowGroup],
+    *,
+    arrow_schema: pa.Schema | None = None,
+    labels: Sequence[str] = (),
+    beam_args: Sequence[str] | None = None,
+    engine: Literal["beam", "direct"] = "beam",
+    on_rows: Callable[[int], None] | None = None,
+) -> TracedTransform:
+    """Computes the state of a `preprocessing_fn`'s layers over the train split and gives the finished transform.
+
+    Args:
+        preprocessing_fn: From a dict of `keras.KerasTensor`, scalars `(None, 1)`, to a dict of them; nobody calls adapt.
+        schema: The raw columns.
+        train_groups: Row groups of the train split.
+        arrow_schema: The Arrow types of the Examples, where they are at hand.
+        labels: Outputs that are labels or weights: a signature of their own, and no feature needs their columns.
+        beam_args: Options of Beam's `PipelineOptions`.
+        engine: "beam", or "direct" for the same passes in this process without Beam.
+        on_rows: Called with the number of rows done in the pass that runs.
+
+    Raises:
+        ValueError, TypeError: What cannot be computed, stored or exported, with the repair.
+        Exception: What `preprocessing_fn` raises.
+
+    Example:
+        >>> import tempfile, keras, pyarrow.parquet as pq
+        >>> from google.protobuf import text_format
+        >>> from headrace.transforms.row_groups import row_groups
+        >>> schema = text_format.Parse('feature { name: "s" type: BYTES }', schema_pb2.Schema())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pq.write_table(pa.table({"s": ["b", "a", "a", None]}), f"{folder}/part.parquet")
+        ...     groups = row_groups([f"{folder}/part.parquet"])
+        ...     index = lambda inputs: {"index": keras.layers.StringLookup()(inputs["s"])}
+        ...     transform = analyze_and_trace(index, schema, groups, engine="direct")
+        >>> transform.feature_specs["index"].vocabulary
+        ('[UNK]', 'a', 'b')
+        >>> transform.apply(pa.record_batch({"s": ["b", None]}))["index"].to_pylist()
+        [2, 0]
+    """
+    inputs = model_inputs(schema, arrow_schema)
+    groups = list(train_groups)
+    settled = settle(preprocessing_fn, inputs, groups, beam_args=beam_args, engine=engine, on_rows=on_rows)
+    return TracedTransform(settled, inputs, labels)
+
+
+class TracedTransform:
+    """A finished transform.
+
+    Attributes:
+        feature_specs: What is known of each output of `preprocessing_fn`, labels included.
+        labels: The outputs that are labels or weights.
+        inputs: The raw columns that it takes, by name.
+        traces: How often `preprocessing_fn` was traced.
+        passes: How many passes over the train split that took.
+    """
+
+    def __init__(self, settled: Settled, inputs: Mapping[str, ModelInput], labels: Sequence[str] = ()) -> None:
+        self.feature_specs: dict[str, FeatureSpec] = feature_specs.describe(settled.outputs)
+        self.labels = _checked_labels(labels, self.feature_specs)
+        needed = {column for spec in self.feature_specs.values() for column in spec.columns}
+        self.inputs = {name: one for name, one in inputs.items() if name in needed}
+        self.traces, self.passes = settled.traces, settled.passes
+        self._settled = settled
+        self._schema = stored_features.arrow_schema(self.feature_specs)
+        function = storage_function(settled.symbolic, self.inputs, settled.outputs, self.feature_specs)
+        self._compute = function.get_concrete_function()
+        check_survives(self._compute)
+
+    @property
+    def output_arrow_schema(self) -> pa.Schema:
+        """The schema of what `apply` gives."""
+        return self._schema
+
+    def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Raw rows to stored features, in the same order; safe to call from several threads.
+
+        Raises:
+            KeyError: A raw column is not in the batch.
+            ValueError: A missing value that nothing stands for.
+        """
+        return apply_in_chunks(batch, self.inputs, self.feature_specs, self._schema, self._compute)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes `saved_model/` and `features.json` into a local folder."""
+        write(self._settled, self.inputs, self.feature_specs, self.labels, Path(directory))
+
+
+def _checked_labels(labels: Sequence[str], specs: Mapping[str, FeatureSpec]) -> tuple[str, ...]:
+    for label in labels:
+        if label not in specs:
+            near = difflib.get_close_matches(label, specs, 1)
+            raise ValueError(
+                f"labels has {label!r}, which preprocessing_fn does not return; it returns {list(specs)}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    if set(labels) == set(specs):
+        raise ValueError(f"every output of preprocessing_fn is a label ({list(labels)}): return features too")
+    return tuple(labels)
+
+
+def apply_in_chunks(
+    batch: pa.RecordBatch,
+    inputs: Mapping[str, ModelInput],
+    specs: Mapping[str, FeatureSpec],
+    schema: pa.Schema,
+    compute: Callable[[dict[str, Any]], Mapping[str, Any]],
+) -> pa.RecordBatch:
+    """Computes stored features of a batch, as few rows at a time as their width asks for."""
+    row_bytes = sum(8 * spec.values if spec.encoding == "dense" else 8 for spec in specs.values())
+    rows = max(256, _CHUNK_BYTES // row_bytes)
+    parts = []
+    for start in range(0, max(batch.num_rows, 1), rows):
+        tensors = compute(raw_tensors(batch.slice(start, rows), inputs))
+        parts.append(stored_features.to_batch({name: as_array(one) for name, one in tensors.items()}, specs, schema))
+    return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """The tensor's values, without a copy where its dtype has a buffer."""
+    try:
+        return np.asarray(memoryview(tensor))
+    except (TypeError, ValueError, BufferError):
+        return tensor.numpy()

@@ -1,0 +1,124 @@
+"""Vocabularies: mergeable token counts, ordered as Keras' `adapt` orders them.
+
+The order is by count, then by the token itself, both descending: `keras.layers.StringLookup.finalize_state` reverses
+`np.lexsort((tokens, counts))`. Strings compare by their UTF-8 bytes. The inverse document frequency of `tf_idf` is
+log(1 + documents / (1 + documents with the token)), as in `IndexLookup._inverse_document_frequency`.
+
+>>> import pyarrow as pa
+>>> counts = merge(summarize(pa.array(["b", "a", None])), summarize(pa.array(["a", "c"])))
+>>> finish(counts).tokens
+['a', 'c', 'b']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class TokenCounts(NamedTuple):
+    """Counted tokens, not always unique: `compact` makes them so.
+
+    Args:
+        table: Columns `token` (string as binary, or int64), `count` and `documents` (int64).
+        documents: How many rows had at least one token.
+        unique: How many of the first rows of `table` are known to be unique.
+    """
+
+    table: pa.Table | None
+    documents: int = 0
+    unique: int = 0
+
+
+class Vocabulary(NamedTuple):
+    """A finished vocabulary without special tokens; `idf` is aligned with `tokens`."""
+
+    tokens: list[str] | list[int]
+    counts: np.ndarray
+    idf: np.ndarray
+
+
+def create() -> TokenCounts:
+    """The neutral element of `merge`."""
+    return TokenCounts(None)
+
+
+def summarize(tokens: pa.Array, row_length: int = 1) -> TokenCounts:
+    """Counts the tokens of a batch, skipping nulls.
+
+    Args:
+        tokens: Strings, bytes or ints, flat: `row_length` consecutive ones are one row (a document).
+        row_length: How many tokens, nulls included, make one row.
+    """
+    tokens = _plain(tokens)
+    counted = pc.value_counts(tokens.drop_null())
+    values, counts = counted.field("values"), counted.field("counts")
+    if row_length == 1:
+        return TokenCounts(_table(values, counts, counts), len(tokens) - tokens.null_count, len(values))
+    rows = pa.array(np.repeat(np.arange(len(tokens) // row_length), row_length))
+    pairs = pa.table({"row": rows, "token": tokens}).filter(tokens.is_valid()).group_by(["row", "token"]).aggregate([])
+    frequency = pc.value_counts(pairs["token"])
+    frequency = frequency.combine_chunks() if isinstance(frequency, pa.ChunkedArray) else frequency
+    by_token = frequency.field("counts").take(pc.index_in(values, frequency.field("values")))
+    return TokenCounts(_table(values, counts, by_token), len(pc.unique(pairs["row"])), len(values))
+
+
+def merge(left: TokenCounts, right: TokenCounts) -> TokenCounts:
+    """Adds two counts; the order of merging does not change `finish`."""
+    if left.table is None or right.table is None:
+        return right if left.table is None else left
+    table = pa.concat_tables([left.table, right.table])
+    merged = TokenCounts(table, left.documents + right.documents, left.unique)
+    # Compacting at twice the unique size makes the total work linear in what arrives.
+    return compact(merged) if table.num_rows > 2 * left.unique + 10_000 else merged
+
+
+def compact(counts: TokenCounts) -> TokenCounts:
+    """Makes each token appear once."""
+    if counts.table is None or counts.unique == counts.table.num_rows:
+        return counts
+    grouped = counts.table.group_by("token").aggregate([("count", "sum"), ("documents", "sum")])
+    table = _table(grouped["token"], grouped["count_sum"], grouped["documents_sum"])
+    return TokenCounts(table.combine_chunks(), counts.documents, table.num_rows)
+
+
+def finish(
+    counts: TokenCounts, drop: Collection[str | int | None] = (), size: int | None = None, encoding: str = "utf-8"
+) -> Vocabulary:
+    """Orders the tokens as `adapt` does, without those of `drop`, cut to the first `size`.
+
+    Raises:
+        UnicodeDecodeError: A token is not text in `encoding`.
+    """
+    counts = compact(counts)
+    if counts.table is None:
+        return Vocabulary([], np.zeros(0, np.int64), np.zeros(0))
+    kind = counts.table["token"].type
+    dropped = [token.encode(encoding) if isinstance(token, str) else token for token in drop if token is not None]
+    table = counts.table.filter(pc.invert(pc.is_in(counts.table["token"], pa.array(dropped, kind))))
+    table = table.sort_by([("count", "descending"), ("token", "descending")]).slice(0, size)
+    tokens = table["token"].to_pylist()
+    containing = table["documents"].to_numpy()
+    return Vocabulary(
+        [token.decode(encoding) for token in tokens] if pa.types.is_binary(kind) else tokens,
+        table["count"].to_numpy(),
+        np.log(1 + counts.documents / (1 + containing)),
+    )
+
+
+def _plain(tokens: pa.Array) -> pa.Array:
+    if isinstance(tokens, pa.ChunkedArray):
+        tokens = tokens.combine_chunks()
+    if pa.types.is_dictionary(tokens.type):
+        tokens = tokens.dictionary_decode()
+    if pa.types.is_integer(tokens.type):
+        return tokens.cast(pa.int64())
+    return tokens.cast(pa.binary())
+
+
+def _table(tokens: pa.Array, counts: pa.Array, documents: pa.Array) -> pa.Table:
+    return pa.table({"token": tokens, "count": counts, "documents": documents})
