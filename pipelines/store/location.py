@@ -65,8 +65,11 @@ def shown(url: URL) -> str:
 
 def secrets(url: URL) -> tuple[str, ...]:
     """The texts of the URL that no message may hold; one or two letters are in every message."""
-    in_query = (value for values in url.query.values() for value in ([values] if isinstance(values, str) else values))
-    return tuple(secret for secret in (url.password, *in_query) if secret and len(secret) > 2)
+    found = [url.password]
+    for name, values in url.query.items():
+        if "password" in name or "secret" in name:
+            found.extend([values] if isinstance(values, str) else values)
+    return tuple(secret for secret in found if secret and len(secret) > 2)
 
 
 def _file(path: Path) -> Path:

@@ -73,12 +73,22 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres: str) -> str:
     """The URL of a new, empty database."""
+    return _create(postgres, "DATABASE", "/{}")
+
+
+@pytest.fixture
+def postgres_schema(postgres: str) -> str:
+    """The URL of a new, empty schema of one database: as good for most tests, and ten times as fast to make."""
+    return _create(postgres, "SCHEMA", "/postgres?options=-csearch_path%3D{}")
+
+
+def _create(server: str, kind: str, url: str) -> str:
     import psycopg
 
     name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
-    return f"{postgres}/{name}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE {kind} {name}")  # type: ignore[arg-type]
+    return server + url.format(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -86,7 +96,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that is not made yet, on either database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
-    return str(request.getfixturevalue("postgres_database"))
+    return str(request.getfixturevalue("postgres_schema"))
 
 
 @pytest.fixture

@@ -131,7 +131,11 @@ def test_a_step_is_read_back(store):
     assert (read.pipeline, read.component, read.state) == ("p", "Trainer", StepState.NOT_BLESSED)
     assert (read.cache_key, read.key_fields, read.log_uri) == ("k", {"code": "c"}, "logs/1")
     assert same(read.parameters, NESTED)
-    assert (read.output_parameters, read.refusal, read.error) == ({"auc": 0.7}, "not good\\x00 enough", {"message": "x"})
+    assert (read.output_parameters, read.refusal, read.error) == (
+        {"auc": 0.7},
+        "not good\\x00 enough",
+        {"message": "x"},
+    )
     assert (read.progress, read.peak_rss, read.cached_from) == ({"epoch": 2}, 3 << 32, None)
     assert read.started < read.ended
     assert {name: [one.id for one in all_] for name, all_ in read.inputs.items()} == {

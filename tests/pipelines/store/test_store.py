@@ -129,7 +129,7 @@ def test_paths_and_urls_name_the_file(tmp_path, monkeypatch):
         ("postgresql://ann:hunter2@db:port/x", "cannot be read"),
         ("postgresql://ann:hunter2@127.0.0.1:{closed}/x", "check that the server runs"),
         ("postgresql://ann@127.0.0.1:{closed}/x?password=hunter2", "check that the server runs"),
-        ("postgresql://ann@127.0.0.1:{closed}/x?hunter2=hunter2", "quotes a secret"),
+        ("postgresql://ann@127.0.0.1:{closed}/x?oauth_client_secret=hunter2", "fix:|quotes a secret"),
         ("/proc/nowhere", "cannot be made"),
     ],
 )
