@@ -1,0 +1,163 @@
+"""The command `headrace`.
+
+Exit codes: 0 done, 1 a step failed, 2 the pipeline or the command is wrong, 3 a model was not blessed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from headrace.pipelines.errors import HeadraceError, PipelineError
+
+EXIT_CODES = "exit codes: 0 done, 1 a step failed, 2 the pipeline is wrong, 3 not blessed, 130 interrupted"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        from headrace.pipelines.cli import commands
+
+        code: int = getattr(commands, arguments.command.replace("-", "_"))(arguments)
+        sys.stdout.flush()
+        return code
+    except HeadraceError as error:
+        return _say(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _say_author_error(error)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(error: HeadraceError) -> int:
+    from headrace.pipelines.redaction import redact
+
+    if isinstance(error, PipelineError):
+        for problem in error.problems:
+            print(redact(str(problem)), file=sys.stderr)
+        count = len(error.problems)
+        print(f"{count} problem{'s' if count > 1 else ''}", file=sys.stderr)
+    else:
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+    return error.exit_code
+
+
+def _say_author_error(error: Exception) -> int:
+    """Shows an exception of the author's file from the author's first line on."""
+    from headrace.pipelines.redaction import redact
+
+    ours = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
+    trace = error.__traceback__
+    while trace is not None and (trace.tb_frame.f_code.co_filename.startswith((ours, "<frozen"))):
+        trace = trace.tb_next
+    shown = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+    print(redact(shown), file=sys.stderr, end="")
+    if trace is None:
+        print("this is a fault of Headrace's own: please report it with the lines above", file=sys.stderr)
+        return 1
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="headrace", description="Machine-learning pipelines that say what went wrong and where.", epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"headrace {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a pipeline on this machine", epilog=EXIT_CODES)
+    _file(run)
+    _store(run)
+    run.add_argument("--no-cache", action="store_true", help="run every step, whatever was done before")
+    run.add_argument("--sample", type=_positive, metavar="N", help="run the whole pipeline on N rows of each split, in seconds")
+    run.add_argument("--debug", nargs="?", const=True, default=False, metavar="STEP", help="run in this process, so that breakpoint() works; with STEP, run that step although its result is cached")
+    run.add_argument("--jobs", type=_positive, metavar="N", help="steps at a time (default: one for each core)")
+    run.add_argument("--experiment", default="", metavar="NAME", help="a name to find the run by")
+    run.add_argument("--beam", action="append", default=[], metavar="ARG", help="an argument for Beam, such as --beam=--runner=FlinkRunner")
+    run.add_argument("--no-report", action="store_true", help="write no report.html")
+    run.add_argument("--json", action="store_true", help="one JSON document a line instead of text")
+
+    plan = commands.add_parser("plan", help="say what would run and why, without running")
+    _file(plan)
+    _store(plan)
+    plan.add_argument("--no-cache", action="store_true")
+    plan.add_argument("--sample", type=_positive, metavar="N")
+    plan.add_argument("--json", action="store_true")
+    plan.add_argument("--yaml", action="store_true", help="print the Plan itself as YAML")
+
+    check = commands.add_parser("check", help="find what is wrong with a pipeline, without running")
+    _file(check, parameters=False)
+    check.add_argument("--json", action="store_true")
+
+    graph = commands.add_parser("graph", help="draw a pipeline")
+    _file(graph, parameters=False)
+    graph.add_argument("--format", choices=("text", "svg", "mermaid"), default="text")
+    graph.add_argument("-o", "--output", metavar="PATH", help="write there instead of printing")
+
+    why = commands.add_parser("why", help="say why a step ran, or would run")
+    why.add_argument("step", metavar="STEP")
+    why.add_argument("file", nargs="?", metavar="FILE[:NAME]", help="compare with the code that is here now")
+    why.add_argument("--run", default="latest", metavar="RUN", help="the run to explain (default: the latest)")
+    why.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
+    _store(why)
+
+    logs = commands.add_parser("logs", help="print the log of a step")
+    logs.add_argument("step", nargs="?", metavar="STEP", help="default: the steps that failed, else a list")
+    logs.add_argument("--run", default="latest", metavar="RUN")
+    _store(logs)
+
+    runs = commands.add_parser("runs", help="list the runs of a store")
+    runs.add_argument("-n", type=_positive, default=20, metavar="N")
+    runs.add_argument("--pipeline", metavar="NAME")
+    runs.add_argument("--experiment", metavar="NAME")
+    runs.add_argument("--json", action="store_true")
+    _store(runs)
+
+    show = commands.add_parser("show", help="show a run, or one step of it with its artifacts")
+    show.add_argument("run", nargs="?", default="latest", metavar="RUN")
+    show.add_argument("step", nargs="?", metavar="STEP")
+    show.add_argument("--json", action="store_true")
+    _store(show)
+
+    rerun = commands.add_parser("rerun", help="run one step of a run again, alone, on the same inputs, in this process")
+    rerun.add_argument("step", metavar="STEP")
+    rerun.add_argument("--run", default="latest", metavar="RUN")
+    _store(rerun)
+    return parser
+
+
+def _file(parser: argparse.ArgumentParser, *, parameters: bool = True) -> None:
+    parser.add_argument("file", metavar="FILE[:NAME]", help="a Python file that defines a pipeline, or a Plan as YAML")
+    if parameters:
+        parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter")
+
+
+def _store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="URL", help="pipeline root, a folder or fsspec URL (default: .headrace in the project)")
+    parser.add_argument("--store", metavar="URL", help="the store, a .db file or postgresql://... (default: store.db in the root)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, received {text}")
+    return number
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("headrace")

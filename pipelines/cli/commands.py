@@ -1,0 +1,253 @@
+"""What each command does. Heavy modules are imported where they are needed: `check` opens no store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.pipelines import storage
+from headrace.pipelines.author_file import load_plan
+from headrace.pipelines.errors import PipelineError, Problem
+from headrace.pipelines.function_ref import project_root
+from headrace.pipelines.plan import Plan
+
+if TYPE_CHECKING:
+    from headrace.pipelines.runner.options import RunOptions
+    from headrace.pipelines.runs import Run
+    from headrace.pipelines.store import Store
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from headrace.pipelines.cli.console import console_for
+    from headrace.pipelines.runner.driver import Driver
+
+    plan = load_plan(arguments.file)
+    if isinstance(arguments.debug, str):
+        plan.step(arguments.debug)
+    options = _options(
+        arguments,
+        debug=arguments.debug,
+        jobs=1 if arguments.debug else arguments.jobs,
+        beam_args=tuple(arguments.beam),
+        experiment=arguments.experiment,
+        report=not arguments.no_report,
+    )
+    listener = console_for(plan, arguments.file, as_json=arguments.json, live=not arguments.debug)
+    with listener:
+        done = Driver(plan, options, listener).run()
+    return done.exit_code
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    from headrace.pipelines.runner.forecast import forecast
+
+    planned = load_plan(arguments.file)
+    if arguments.yaml:
+        print(planned.to_yaml(), end="")
+        return 0
+    forecasts = forecast(planned, _options(arguments))
+    if arguments.json:
+        print(json.dumps([vars(item) for item in forecasts]))
+        return 0
+    width = max(len(item.step) for item in forecasts)
+    for item in forecasts:
+        print(f"  {item.step:{width}}  {item.verdict:12} {item.reason}")
+    for line in _import_costs(planned):
+        print(line)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    try:
+        planned = load_plan(arguments.file)
+    except PipelineError as error:
+        if not arguments.json:
+            raise
+        found = [{"what": p.what, "fix": p.fix, "where": str(p.where or ""), "code": p.code} for p in error.problems]
+        print(json.dumps({"problems": found}))
+        return 2
+    if arguments.json:
+        print(json.dumps({"problems": []}))
+    else:
+        print(f"{planned.name}: {len(planned.steps)} steps, no problems")
+        for line in _import_costs(planned):
+            print(line)
+    return 0
+
+
+def graph(arguments: argparse.Namespace) -> int:
+    from headrace.pipelines import graph_drawing
+
+    draw = {"text": graph_drawing.to_text, "svg": graph_drawing.to_svg, "mermaid": graph_drawing.to_mermaid}
+    text = draw[arguments.format](load_plan(arguments.file))
+    if arguments.output:
+        Path(arguments.output).write_text(text, encoding="utf-8")
+    else:
+        print(text)
+    return 0
+
+
+def why(arguments: argparse.Namespace) -> int:
+    if arguments.file:
+        from headrace.pipelines.runner.forecast import forecast
+
+        arguments.no_cache, arguments.sample = False, None
+        planned = load_plan(arguments.file)
+        id_ = _match(arguments.step, [step.id for step in planned.steps])
+        item = next(item for item in forecast(planned, _options(arguments), all_reasons=True) if item.step == id_)
+        print(f"{item.step} {item.verdict}: {item.reason}")
+        return 0
+    with _open_store(arguments) as store:
+        from headrace.pipelines.cache_key import differences
+
+        done = _read(store, arguments.run)
+        id_ = _match(arguments.step, list(done.steps))
+        step = done[id_]
+        print(f"{step.id} in run {done.id}: {step.state.value}")
+        if step.state.value in ("cached", "skipped"):
+            print(f"  {step.cache_reason or (step.error or {}).get('message', '')}")
+            return 0
+        record = next(r for r in reversed(store.steps(done.id)) if r.key.path == id_)
+        before = store.previous_step(store.run(done.id).history, id_, before_run=done.id)
+        if before is None or before.key_fields is None or record.key_fields is None:
+            lines = [step.cache_reason or "it never ran before"]
+        else:
+            lines = list(differences(before.key_fields, record.key_fields)) or [step.cache_reason]
+        for line in lines:
+            print(f"  {line}")
+    return 0
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    with _open_store(arguments) as store:
+        done = _read(store, arguments.run)
+        if arguments.step is None:
+            chosen = [step for step in done.steps.values() if step.state.value == "failed"]
+            if not chosen:
+                print(f"no step of run {done.id} failed; logs STEP prints one of {', '.join(done.steps)}")
+                return 0
+        else:
+            chosen = [done[_match(arguments.step, list(done.steps))]]
+        from headrace.pipelines.redaction import redact
+
+        for step in chosen:
+            if len(chosen) > 1:
+                print(f"== {step.id}")
+            if step.log is None:
+                print(f"{step.id} has no log: it is {step.state.value}. {step.cache_reason}")
+            else:
+                print(redact(Path(step.log).read_text(errors="replace")), end="")
+    return 0
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    with _open_store(arguments) as store:
+        store.recover_dead_runs()
+        found = store.runs(arguments.n, pipeline=arguments.pipeline, experiment=arguments.experiment)
+    for record in found:
+        seconds = (record.ended - record.started).total_seconds() if record.ended else None
+        if arguments.json:
+            document = {"id": record.id, "pipeline": record.pipeline, "state": record.state.value, "started": record.started.isoformat()}
+            print(json.dumps({**document, "seconds": seconds, "parameters": dict(record.parameters), "experiment": record.experiment}))
+        else:
+            shown = f"{seconds:8.1f} s" if seconds is not None else " " * 10
+            print(f"{record.id}  {record.state.value:12} {shown}  {record.pipeline}  {record.experiment}".rstrip())
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    from headrace.pipelines.cli.showing import run_document, run_lines, step_lines
+
+    with _open_store(arguments) as store:
+        done = _read(store, arguments.run)
+        if arguments.json:
+            print(json.dumps(run_document(done)))
+        elif arguments.step:
+            print("\n".join(step_lines(done, done[_match(arguments.step, list(done.steps))])))
+        else:
+            print("\n".join(run_lines(done)))
+    return 0
+
+
+def rerun(arguments: argparse.Namespace) -> int:
+    """Runs a recorded StepRequest again in this process; its outputs go to a folder of their own and nothing is recorded."""
+    import dataclasses
+    import tempfile
+
+    from headrace.pipelines.execution import StepRequest, execute
+
+    with _open_store(arguments) as store:
+        done = _read(store, arguments.run)
+        step = done[_match(arguments.step, list(done.steps))]
+    if step.log is None:
+        raise PipelineError(Problem(f"{step.id} did not run in run {done.id}: it is {step.state.value}", "name a run in which it ran"))
+    request = StepRequest.from_json(Path(step.log).with_suffix(".request.json").read_text())
+    folder = tempfile.mkdtemp(prefix=f"headrace-{step.id}-")
+    outputs = {name: storage.join(folder, name) for name in request.outputs}
+    result = execute(dataclasses.replace(request, outputs=outputs), lambda event: None)
+    if result.error is not None:
+        print(result.error.traceback, file=sys.stderr, end="")
+        print(f"{step.id} failed: {result.error.message}", file=sys.stderr)
+        return 1
+    print(f"{step.id} {result.state} in {result.seconds:.1f} s; outputs in {folder}")
+    return 0
+
+
+def _options(arguments: argparse.Namespace, **more: Any) -> RunOptions:
+    from headrace.pipelines.runner.options import RunOptions
+
+    return RunOptions(
+        parameters=_parameters(arguments.parameters),
+        root=arguments.root,
+        store=arguments.store,
+        cache=not arguments.no_cache,
+        sample=arguments.sample,
+        **more,
+    )
+
+
+def _parameters(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise PipelineError(Problem(f"expected -p name=value, received {pair!r}", f"write -p {name}=..."))
+        found[name] = value
+    return found
+
+
+def _open_store(arguments: argparse.Namespace) -> Store:
+    from headrace.pipelines.runner.options import HOME
+    from headrace.pipelines.store import Store
+
+    home = arguments.root or str(project_root(Path.cwd() / "x.py") / HOME)
+    url = arguments.store or (str(Path(home) / "store.db") if storage.is_local(home) else str(Path.cwd() / HOME / "store.db"))
+    return Store.open(url, create=False)
+
+
+def _read(store: Store, run_id: str) -> Run:
+    from headrace.pipelines.runs import read_run
+
+    return read_run(store, run_id, store.run(run_id).root)
+
+
+def _match(name: str, ids: list[str]) -> str:
+    """Finds the step that a person means, whatever the case: `trainer` is Trainer."""
+    exact = [id_ for id_ in ids if id_ == name] or [id_ for id_ in ids if id_.lower() == name.lower().replace("_", "")]
+    if exact:
+        return exact[0]
+    raise PipelineError(Problem(f"no step {name!r}", f"there are {', '.join(ids)}"))
+
+
+def _import_costs(planned: Plan) -> list[str]:
+    """What the author's file made this process import that only a worker needs."""
+    heavy = [name for name in ("tensorflow", "apache_beam", "torch", "pandas") if name in sys.modules]
+    if not heavy:
+        return []
+    return [
+        f"note: the pipeline's file imports {', '.join(heavy)} at its top, which every command waits for (TensorFlow: about 5 s).",
+        "      Import it inside the functions, or name them by string: preprocessing_fn='package.module:name'.",
+    ]
