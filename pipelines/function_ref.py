@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from headrace.pipelines.code_digest.digest import CodeDigest, digest_function, unknown_module
+from headrace.pipelines.code_digest.digest import CodeDigest, check_name, digest_function, unknown_module
 from headrace.pipelines.code_digest.module_index import module_index
 from headrace.pipelines.code_digest.project_modules import (
     ModuleFinder,
@@ -107,7 +108,7 @@ class FunctionRef:
             fix = f"{path.parent} has {', '.join(near[:10])}" if near else "correct the path"
             raise PipelineError(Problem(f"expected a Python file, found none at {path}", fix=fix, code="function-ref"))
         base = Path(os.path.abspath(root)) if root else project_root(path)
-        module = module_name(path, base)
+        module = _module_of_file(path, base)
         index = module_index(path)
         names = [name for name, units in index.defined.items() if any(unit.is_function for unit in units)]
         return {name: cls._of_source(module, name, base) for name in names}
@@ -123,6 +124,7 @@ class FunctionRef:
                     code="function-ref",
                 )
             )
+        check_name(module, qualname, root)
         return cls._of_source(module, qualname, root)
 
     @classmethod
@@ -227,6 +229,7 @@ def import_project_module(name: str, root: Roots) -> ModuleType:
             sys.path.append(folder)
             _on_path.append(folder)
         _forget_another(name, found.file)
+        _claim_folder(name, finder.folders)
     importlib.invalidate_caches()
     module = importlib.import_module(name)
     if found.kind == "source" and found.file is not None and not _is_file(module, found.file):
@@ -267,17 +270,63 @@ def _forget_another(name: str, file: Path) -> None:
         del sys.modules[other]
 
 
+def _claim_folder(name: str, folders: tuple[Path, ...]) -> None:
+    """Makes the project's plain folder win over an installed package of its name, for a module that lies in it.
+
+    Some distributions install a top-level ``tests`` or ``examples`` by mistake; a folder without ``__init__.py`` loses
+    to them on any position of `sys.path`.
+    """
+    top = name.partition(".")[0]
+    if top == name or top in sys.modules:
+        return
+    for folder in folders:
+        if (folder / top).is_dir():
+            hiding = PathFinder.find_spec(top)
+            if hiding is not None and hiding.origin and not Path(hiding.origin).is_relative_to(folder / top):
+                package = ModuleType(top)
+                package.__path__ = [str(folder / top)]
+                package.__spec__ = ModuleSpec(top, None, is_package=True)
+                package.__spec__.submodule_search_locations = [str(folder / top)]
+                sys.modules[top] = package
+            return
+
+
 def _is_file(module: ModuleType | None, file: Path) -> bool:
     path = getattr(module, "__file__", None)
     return path is not None and os.path.exists(path) and os.path.samefile(path, file)
 
 
 def stable_module(module: str, file: Path | None, root: Path) -> str:
-    found = ModuleFinder(root).find(module, file)
-    same = file is not None and found.file is not None and found.file.exists() and os.path.samefile(found.file, file)
-    if file is None or same or found.kind in {"stdlib", "distribution"}:
+    """The name under which another process finds a module that was imported here, perhaps under another name.
+
+    Raises:
+        PipelineError: The file's name in the project is taken by another module.
+    """
+    finder = ModuleFinder(root)
+    found = finder.find(module, file)
+    if file is None or _same(found.file, file) or (found.kind in {"stdlib", "distribution"} and module != "__main__"):
         return found.name
-    return module_name(file, root)
+    return _module_of_file(file, root)
+
+
+def _module_of_file(file: Path, root: Path) -> str:
+    name = module_name(file, root)
+    found = ModuleFinder(root).find(name)
+    if not _same(found.file, file):
+        taken = {"stdlib": "the standard library", "distribution": str(found.distribution)}.get(found.kind, found.file)
+        raise PipelineError(
+            Problem(
+                f"expected to import {file.name} as {name}, but that name is taken by {taken}",
+                fix="rename the file or its top folder",
+                where=Location(str(file), 1),
+                code="module-name",
+            )
+        )
+    return name
+
+
+def _same(one: Path | None, other: Path) -> bool:
+    return one is not None and one.exists() and os.path.samefile(one, other)
 
 
 def _source_file(function: Callable[..., Any], module: str) -> Path | None:

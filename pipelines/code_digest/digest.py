@@ -72,6 +72,24 @@ def digest_function(module: str, qualname: str, root: Roots) -> CodeDigest:
     )
 
 
+def check_name(module: str, qualname: str, root: Roots) -> None:
+    """Checks ``module:qualname`` from the source, of an installed module too, as far as its source tells.
+
+    Raises:
+        PipelineError: There is no such module or name; the nearest one is given.
+    """
+    finder = ModuleFinder(root)
+    found = finder.find(module)
+    if found.kind == "missing" and found.file is None:
+        raise unknown_module(module, finder)
+    if found.kind == "source":
+        require_name(require_index(found, finder), module, qualname)
+    elif found.file is not None and found.file.suffix == ".py":
+        source = found.file.read_bytes()
+        if not any(mark in source for mark in (b"__getattr__", b"globals()", b"sys.modules", b"setattr(")):
+            require_name(module_index(found.file), module, qualname)
+
+
 def require_index(found: FoundModule, finder: ModuleFinder) -> ModuleIndex:
     """The index of a module's source file; an error when the module is a folder without one."""
     if found.file is None:

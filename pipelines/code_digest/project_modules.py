@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -132,7 +133,8 @@ class ModuleFinder:
     def _find(self, name: str, beside: Path | None) -> FoundModule:
         parts = name.split(".")
         if parts[0] in sys.stdlib_module_names:
-            return FoundModule("stdlib", name)
+            found = _in_folder(Path(os.__file__).parent, parts)
+            return FoundModule("stdlib", name, found[0] if found else None)
         namespace: FoundModule | None = None
         for folder in self.folders:
             found = _in_folder(folder, parts)
@@ -140,13 +142,18 @@ class ModuleFinder:
                 return FoundModule("source", name, found[0], found[1])
             if found is not None and namespace is None:
                 namespace = FoundModule("source", name, None, found[1])
-        installed = self._installed(name, parts)
+        installed = self._installed(name, parts, self._outside)
         if installed is not None and (installed.file or installed.kind == "distribution"):
             return installed
         found = _in_folder(beside, parts) if beside is not None else None
         if found is not None and found[0]:
             return FoundModule("source", self._stable_name(name, found[0]), found[0], found[1])
-        return namespace or installed or FoundModule("missing", name)
+        inside = self._installed(name, parts, lambda site: not self._outside(site))
+        return inside or namespace or installed or FoundModule("missing", name)
+
+    def _outside(self, site: Path) -> bool:
+        # Folders of scripts come and go on sys.path: what a name means must not depend on what was imported before.
+        return site.name == "site-packages" or not any(site.is_relative_to(folder) for folder in self.folders)
 
     def _stable_name(self, name: str, file: Path | None) -> str:
         for folder in self.folders:
@@ -154,11 +161,11 @@ class ModuleFinder:
                 return module_name(file, folder)
         return name
 
-    def _installed(self, name: str, parts: list[str]) -> FoundModule | None:
+    def _installed(self, name: str, parts: list[str], searched: Callable[[Path], bool]) -> FoundModule | None:
         namespace: FoundModule | None = None
         for entry in sys.path:
             site = Path(os.path.abspath(entry or "."))
-            found = _in_folder(site, parts) if site not in self.folders and site.is_dir() else None
+            found = _in_folder(site, parts) if searched(site) and site.is_dir() else None
             if found is None:
                 continue
             file, folders, is_regular = found
@@ -197,7 +204,7 @@ class ModuleFinder:
             return FoundModule("distribution", name, file, folders, owner)
         if file is not None and file.suffix != ".py":
             return FoundModule("missing", name, file)
-        return FoundModule("source", name, file, folders)
+        return FoundModule("source", self._stable_name(name, file), file, folders)
 
     def _is_own_project(self, owner: Distribution) -> bool:
         # A project that is installed in place is still the author's code: its definitions count one by one.
