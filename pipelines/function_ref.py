@@ -32,6 +32,8 @@ __all__ = ["FunctionRef", "import_project_module", "module_name", "notebook_fold
 
 # The entries that this module put on sys.path, so that a second project in one process does not meet the first one's.
 _on_path: list[str] = []
+# The code that each function had when it was loaded, so that an edit is seen by a process that lives on (a notebook).
+_loaded: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,9 @@ class FunctionRef:
                 f" ({found.definitions[:12]}) in {', '.join(map(str, search_folders(roots)))}\n"
                 "    fix: plan again, or build the image from the code that was planned"
             )
+        if _loaded.setdefault(str(self), found.definitions) != found.definitions:
+            _forget_project(ModuleFinder(roots))
+            _loaded[str(self)] = found.definitions
         value: Any = import_project_module(self.module, roots)
         for name in self.qualname.split("."):
             try:
@@ -230,8 +235,7 @@ def import_project_module(name: str, root: Roots) -> ModuleType:
             _on_path.append(folder)
         _forget_another(name, found.file)
         _claim_folder(name, finder.folders)
-    importlib.invalidate_caches()
-    module = importlib.import_module(name)
+    module = _import_from_source(name)
     if found.kind == "source" and found.file is not None and not _is_file(module, found.file):
         raise PipelineError(
             Problem(
@@ -242,6 +246,16 @@ def import_project_module(name: str, root: Roots) -> ModuleType:
             )
         )
     return module
+
+
+def _import_from_source(name: str) -> ModuleType:
+    importlib.invalidate_caches()
+    # A .pyc is trusted by whole seconds and size: two quick edits would import the first one's code.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.dont_write_bytecode = writes
 
 
 def _put_on_path(folders: tuple[Path, ...]) -> None:
@@ -268,6 +282,15 @@ def _forget_another(name: str, file: Path) -> None:
     top_name = name.partition(".")[0]
     for other in [other for other in sys.modules if other == top_name or other.startswith(f"{top_name}.")]:
         del sys.modules[other]
+
+
+def _forget_project(finder: ModuleFinder) -> None:
+    """Drops the project's modules, so that they are imported again from their changed files."""
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        inside = path and any(Path(path).is_relative_to(folder) for folder in finder.folders)
+        if inside and name != "__main__" and finder.find(name).kind == "source":
+            del sys.modules[name]
 
 
 def _claim_folder(name: str, folders: tuple[Path, ...]) -> None:

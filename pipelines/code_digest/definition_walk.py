@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import re
 import sys
 from collections.abc import Iterable
 
+from headrace.pipelines.code_digest.import_closure import absolute_name, import_closure
 from headrace.pipelines.code_digest.module_index import (
     ImportedChange,
     ModuleIndex,
@@ -61,9 +63,13 @@ class DefinitionWalk:
             self.environment[f"python=={version}"] = version
         elif found.distribution is not None:
             self.environment[str(found.distribution)] = found.distribution.content_digest
+        elif found.file is not None:
+            content = hashlib.sha256(found.file.read_bytes()).hexdigest()[:32]
+            self.environment[f"{found.name} (compiled)"] = content
         else:
             top = found.name.partition(".")[0]
             self.environment[f"{top} (not installed)"] = ""
+            self.caveats[f"{top} is neither in the project nor installed: its code does not count"] = None
 
     # From a name to its definitions
 
@@ -84,6 +90,8 @@ class DefinitionWalk:
         assert isinstance(name, str)
         if index.binds(name):
             self._visit(found, name, reference.attributes)
+        elif name == "__file__":
+            self.caveats[f"{_shown(found)} uses __file__: a file that it reads counts only when it is declared"] = None
         elif name not in _BUILTINS and name not in _MODULE_ATTRIBUTES and not index.stars and not reference.optional:
             self.caveats[f"{found.name} names {name!r}, which it does not define"] = None
 
@@ -177,31 +185,14 @@ class DefinitionWalk:
     # What importing the function's module runs
 
     def _note_import_effects(self, start: FoundModule) -> None:
-        seen = {start.name: start}
-        pending = [start]
-        while pending:
-            found = pending.pop()
-            assert found.file is not None
-            index = module_index(found.file)
+        for number, (found, index) in enumerate(import_closure(start, self._finder)):
+            if number == _MAX_IMPORTED_FILES:
+                what = f"{_shown(start)} imports over {number} modules: patches made in the rest are not seen"
+                self.caveats[what] = None
+                return
             effects = [unit for change in index.imported_changes for unit in self._effect(found, index, change)]
             if effects:
                 self._count(found, "(statements)", index.digest(dict.fromkeys(effects)))
-            for target in [*index.stars, *(target for targets in index.imports.values() for target in targets)]:
-                for imported in self._source_modules(found, target):
-                    if imported.name not in seen:
-                        seen[imported.name] = imported
-                        pending.append(imported)
-            if len(seen) > _MAX_IMPORTED_FILES:
-                self.caveats[
-                    f"{_shown(start)} imports over {_MAX_IMPORTED_FILES} modules: patches made in the rest are not seen"
-                ] = None
-                return
-
-    def _source_modules(self, importer: FoundModule, target: ImportTarget) -> list[FoundModule]:
-        module = absolute_name(importer, target)
-        names = [module, f"{module}.{target.name}"] if target.name and target.name != "*" else [module]
-        found = [self._finder.find(name, importer.file) for name in names]
-        return [one for one in found if one.kind == "source" and one.file is not None]
 
     def _effect(self, found: FoundModule, index: ModuleIndex, change: ImportedChange) -> list[Unit]:
         """Files a change under the project's definition that it changes; returns it when it changes a library."""
@@ -233,16 +224,6 @@ class DefinitionWalk:
 
     def _binds(self, module: FoundModule, name: str) -> bool:
         return module.kind == "source" and module.file is not None and module_index(module.file).binds(name)
-
-
-def absolute_name(importer: FoundModule, target: ImportTarget) -> str:
-    """The absolute name of the module that an import statement names, relative imports resolved."""
-    if not target.level:
-        return target.module
-    parts = importer.name.split(".")
-    is_package = importer.file is not None and importer.file.name == "__init__.py"
-    kept = len(parts) - target.level + (1 if is_package else 0)
-    return ".".join([*parts[: max(kept, 0)], *([target.module] if target.module else [])])
 
 
 def _shown(found: FoundModule) -> str:

@@ -50,8 +50,8 @@ def digest_function(module: str, qualname: str, root: Roots) -> CodeDigest:
         PipelineError: There is no such module or name (the nearest one is given), or a source file does not parse.
 
     >>> digest = digest_function("json", "dumps", ".")
-    >>> list(digest.parts) == [f"python=={sys.version_info.major}.{sys.version_info.minor}"]
-    True
+    >>> [part.partition("==")[0] for part in digest.parts]
+    ['python']
     """
     finder = ModuleFinder(root)
     found = finder.find(module)

@@ -36,6 +36,10 @@ class Unit:
     def references(self) -> References:
         return references_of(self.node)
 
+    @cached_property
+    def digest(self) -> str:
+        return digest_nodes([self.node])
+
     @property
     def is_function(self) -> bool:
         return isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -63,6 +67,8 @@ class ModuleIndex:
         units: The top-level statements that run on import, but for pure imports.
         defined: The statements that bind or change each name.
         imports: What each imported name may stand for (several in an `if` or a `try`).
+        submodules: The full names of ``import a.b``, which binds only ``a``.
+        type_imports: Imports under ``if TYPE_CHECKING``, which do not run.
         stars: The modules of ``from x import *``.
         imported_changes: Statements that act on imported things: patches, registrations, global settings.
         runs_dynamic_code: True when a top-level statement builds names at run time.
@@ -73,6 +79,8 @@ class ModuleIndex:
     units: list[Unit] = field(default_factory=list)
     defined: dict[str, list[Unit]] = field(default_factory=dict)
     imports: dict[str, list[ImportTarget]] = field(default_factory=dict)
+    submodules: list[ImportTarget] = field(default_factory=list)
+    type_imports: set[ImportTarget] = field(default_factory=set)
     stars: list[ImportTarget] = field(default_factory=list)
     imported_changes: list[ImportedChange] = field(default_factory=list)
     runs_dynamic_code: bool = False
@@ -82,7 +90,7 @@ class ModuleIndex:
         return name in self.defined or name in self.imports
 
     def digest(self, units: Iterable[Unit]) -> str:
-        return digest_nodes([unit.node for unit in units], self.future)
+        return digest_nodes([], self.future, *(unit.digest for unit in units))
 
     @cached_property
     def whole_digest(self) -> str:
@@ -140,7 +148,17 @@ def _build(path: Path, tree: ast.Module, source: bytes) -> ModuleIndex:
                 index.stars += targets
             elif targets:
                 index.imports.setdefault(name, []).extend(targets)
-        if isinstance(statement, ast.Import | ast.ImportFrom) or _only_imports_for_types(statement):
+        if _only_imports_for_types(statement):
+            index.type_imports.update(target for targets in bound.values() for target in targets)
+            continue
+        index.submodules += [
+            ImportTarget(alias.name)
+            for node in _runs_on_import(statement)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+            if "." in alias.name
+        ]
+        if isinstance(statement, ast.Import | ast.ImportFrom):
             continue
         unit = Unit(statement)
         index.units.append(unit)

@@ -180,7 +180,8 @@ class _Walker:
             case ast.Constant(value=str(text)) if self._in_annotation:
                 self._quoted_annotation(text, scope)
             case _:
-                self._children(node, scope)
+                # `type Alias[T] = ...` of Python 3.12 has parameters of its own.
+                self._children(node, self._type_parameters(getattr(node, "type_params", []), scope))
 
     def _children(self, node: ast.AST, scope: _Scope | None) -> None:
         self._all(ast.iter_child_nodes(node), scope)

@@ -43,15 +43,19 @@ class FoundModule:
 def project_root(file: Path | str) -> Path:
     """The nearest folder upward with a pyproject.toml, setup.py or .git; the file's own folder when there is none.
 
-    >>> project_root("/nowhere/at/all/pipeline.py").as_posix()
-    '/nowhere/at/all'
+    A notebook's cell has the name of a file in a folder that does not exist: its project is the working folder's.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     project_root(f"{folder}/pipeline.py") == Path(folder)
+    True
     """
     path = Path(os.path.abspath(file))
     folder = path if path.is_dir() else path.parent
     for candidate in (folder, *folder.parents):
         if any((candidate / mark).exists() for mark in PROJECT_MARKS):
             return candidate
-    return folder
+    return folder if folder.is_dir() or folder == Path.cwd() else project_root(Path.cwd())
 
 
 def search_folders(roots: Roots) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from headrace.pipelines.code_digest import CodeDigest, digest_function
+from headrace.pipelines.code_digest import CodeDigest, digest_function, packages_imported_by
 from headrace.pipelines.code_digest.stable_dump import stable_dump
 from headrace.pipelines.errors import PipelineError
 
@@ -430,6 +430,24 @@ def test_headrace_and_the_standard_library_count_by_version() -> None:
 def test_a_missing_package_is_a_part_of_the_environment_only(tmp_path: Path) -> None:
     found = one_module(tmp_path, "import not_there\ndef f(): return not_there.x")
     assert "not_there (not installed)" in found.parts
+    assert found.caveats == ("not_there is neither in the project nor installed: its code does not count",)
+
+
+def test_the_packages_that_an_import_loads(tmp_path: Path) -> None:
+    text = """
+        from typing import TYPE_CHECKING
+        import p
+        if TYPE_CHECKING:
+            import pandas
+        def f():
+            import duckdb
+        """
+    write(tmp_path, {"m.py": text, "p.py": "import tensorflow.keras as k\nfrom yaml import *\n"})
+    assert packages_imported_by("m", tmp_path) == {"typing", "tensorflow", "yaml"}
+
+
+def test_a_use_of_file_is_said(tmp_path: Path) -> None:
+    assert "__file__" in one_module(tmp_path, "def f(): return open(__file__ + '.sql').read()").caveats[0]
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,13 @@ def test_load_refuses_other_code_but_not_other_formatting(tmp_path: Path) -> Non
         ref.load(root)
 
 
+def test_an_edit_is_seen_by_a_process_that_lives_on(tmp_path: Path) -> None:
+    root = project(tmp_path, model="from rates import R\ndef f(): return R")
+    for value in range(1, 5):
+        write(root, rates=f"R = {value}")
+        assert FunctionRef.of("model:f", root=root).load(root)() == value
+
+
 def test_two_projects_with_the_same_names_in_one_process(tmp_path: Path) -> None:
     one = project(tmp_path / "one", pkg__slash____init__="", pkg__slash__m="from pkg.n import K\ndef f(): return K")
     two = project(tmp_path / "two", pkg__slash____init__="", pkg__slash__m="from pkg.n import K\ndef f(): return K")
