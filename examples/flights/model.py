@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 from keras import layers
 
 WEATHER_FEATURES = ("temp", "dewp", "humid", "wind", "precip", "pressure", "visib")
 
 
 class Features(Protocol):
-    """What a Trainer hands to `build_model`: feature -> KerasTensor of shape (None, 1), and what is known about each."""
+    """What a Trainer gives to `build_model`: feature -> KerasTensor of shape (None, 1), and what is known of each."""
 
     spec: Any
 
@@ -31,8 +32,8 @@ def build_model(
     """Builds and compiles the classifier.
 
     Args:
-        features: Feature -> KerasTensor of shape (None, 1). `features.spec[name].size` is the number of ids of an integer
-            feature (vocabulary or hash bins) and None for a number.
+        features: Feature -> KerasTensor of shape (None, 1). `features.spec[name].size` is the number of ids of an
+            integer feature (vocabulary or hash bins) and None for a number.
         learning_rate: Of Adam, at the first step; it falls to 5 % of this along a half cosine.
         decay_steps: Steps over which it falls: 478 is one epoch of January to September at 512 flights a step.
         units: Width of the first dense layer; the second has half of it.
@@ -45,9 +46,12 @@ def build_model(
     """
     used = {n: x for n, x in features.items() if weather or not n.startswith(WEATHER_FEATURES)}
     ids = {n: x for n, x in used.items() if features.spec[n].size is not None}
-    vectors = [layers.Embedding(features.spec[n].size, embedding, name=f"{n}_embedding")(x) for n, x in ids.items()]
+    sizes = [features.spec[n].size for n in ids]
+    # One table for all ids, each in its own range: a step then has one lookup and one update in place of eight.
+    first = np.cumsum([0, *sizes[:-1]])
+    vectors = layers.Embedding(sum(sizes), embedding, name="embedding")(layers.Concatenate()([*ids.values()]) + first)
     numbers = [x for n, x in used.items() if n not in ids]
-    x = layers.Concatenate()([*numbers, layers.Flatten()(layers.Concatenate(axis=1)(vectors))])
+    x = layers.Concatenate()([*numbers, layers.Flatten()(vectors)])
     for width in (units, units // 2):
         x = layers.Dense(width, activation="relu")(layers.Dropout(dropout)(x))
     probability = layers.Dense(1, activation="sigmoid", name="late_probability")(x)

@@ -1,8 +1,8 @@
 """Raw columns of `query.sql` -> features, in stock Keras layers.
 
-Nobody calls `adapt`: the Transform component finds the layers that need data and computes their state over the train split.
-Missing is NaN for floats and nullable ints. A Normalization leaves it out of its moments and passes it on, so that it can be
-set to 0, the mean, afterwards.
+Nobody calls `adapt`: the Transform component finds the layers that need data and computes their state over the train
+split. Missing is NaN for floats and nullable ints. A Normalization leaves it out of its moments and passes it on, so
+that it can be set to 0, the mean, afterwards.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def preprocessing_fn(inputs: Tensors) -> Tensors:
         inputs: Raw column -> tensor of shape (rows, 1).
 
     Returns:
-        Feature -> tensor of shape (rows, 1), and the label `late`. A name that ends in `_id` or `_cross` is an integer id;
-        everything else is a float32 of the order of 1, with 0 where the value is missing.
+        Feature -> tensor of shape (rows, 1), and the label `late`. A name that ends in `_id` or `_cross` is an integer
+        id; everything else is a float32 of the order of 1, with 0 where the value is missing.
     """
     return {**_place(inputs), **_time(inputs), **_weather(inputs), **_airline(inputs), "late": inputs["late"]}
 
 
 def _place(inputs: Tensors) -> Tensors:
     """Scaled coordinates, the euclidean distance between them, and a cross of the destination's area."""
-    known = layers.Lambda(lambda x: ops.cast(~ops.isnan(x), "int64"))(inputs["dest_lat"])
+    known = layers.Lambda(lambda x: ops.cast(~ops.isnan(x), "int32"))(inputs["dest_lat"])
     origin_lat = layers.Lambda(lambda x: (x - 18.0) / 44.0)(inputs["origin_lat"])
     origin_lon = layers.Lambda(lambda x: (x + 158.0) / 90.0)(inputs["origin_lon"])
     dest_lat = layers.Lambda(lambda x: (x - 18.0) / 44.0)(inputs["dest_lat"])
@@ -41,7 +41,8 @@ def _place(inputs: Tensors) -> Tensors:
     euclidean = layers.Lambda(lambda x: ops.sqrt((x[2] - x[0]) ** 2 + (x[3] - x[1]) ** 2))(
         [origin_lat, origin_lon, dest_lat, dest_lon]
     )
-    lat_bin = layers.Discretization(num_bins=8)(inputs["dest_lat"])
+    # Discretization puts NaN in its last bin, so an unknown place gets a bin of its own, 0.
+    lat_bin = layers.Lambda(lambda x: (x[0] + 1) * x[1])([layers.Discretization(num_bins=8)(inputs["dest_lat"]), known])
     lon_bin = layers.Discretization(num_bins=8)(inputs["dest_lon"])
     return {
         "dest_lat_scaled": _zero_if_missing(dest_lat),
@@ -49,7 +50,7 @@ def _place(inputs: Tensors) -> Tensors:
         "euclidean": _zero_if_missing(euclidean),
         "dest_known": layers.Lambda(lambda x: ops.cast(x, "float32"))(known),
         "distance_scaled": layers.Normalization(axis=None)(layers.Lambda(lambda x: ops.log1p(x))(inputs["distance"])),
-        "area_cross": layers.HashedCrossing(num_bins=128)((lat_bin, lon_bin, known)),
+        "area_cross": layers.HashedCrossing(num_bins=128)((lat_bin, lon_bin)),
     }
 
 
