@@ -143,6 +143,7 @@ class Artifact:
         self.manifest = manifest
         self.properties: dict[str, Any] = dict(manifest.properties) if manifest else {}
         self.links: dict[str, Any] = dict(manifest.links) if manifest else {}
+        self.left_out = False
         self._staged: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -193,6 +194,10 @@ class Artifact:
         """Makes this output be an artifact that exists already, such as one that was resolved."""
         self.uri, self.manifest = other.uri, other.manifest
         self.properties, self.links = other.properties, other.links
+
+    def leave_out(self) -> None:
+        """Says that this output is not made this time; a step that must have it is then skipped."""
+        self.left_out = True
 
     def read(self) -> Any:
         raise NotImplementedError(f"{self.type_name()} has no read(); use the files under .path")

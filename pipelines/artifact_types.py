@@ -125,7 +125,7 @@ class SavedModelArtifact(Artifact):
 class TransformGraph(SavedModelArtifact):
     """raw -> features and raw -> label as one SavedModel, with each feature's dtype, shape and vocabulary beside it."""
 
-    saved_model = "transform_fn"
+    saved_model = "saved_model"
 
 
 class Model(SavedModelArtifact):

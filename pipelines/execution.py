@@ -245,8 +245,9 @@ def _commit(
             records[name] = OutputRecord.of(artifact.uri, artifact.manifest)
         elif not artifact.is_empty():
             records[name] = OutputRecord.of(artifact.uri, artifact.commit({**producer, "output": name}))
-        elif context.refusal is None and component.place != "driver":
-            raise ArtifactError(f"{component.spec.name} wrote nothing to its output {name!r}; write it, or refuse()")
+        elif context.refusal is None and component.place != "driver" and not artifact.left_out:
+            what = f"{component.spec.name} wrote nothing to its output {name!r}"
+            raise ArtifactError(f"{what}\n    fix: write it, or say {name}.leave_out()")
     return records
 
 
