@@ -111,9 +111,13 @@ class Manifest:
             files = {name: FileEntry(**entry) for name, entry in document.pop("files").items()}
             manifest = cls(files=files, **document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(f"{where}: not a manifest of Headrace ({error}); delete the folder and run again") from error
+            raise ArtifactError(
+                f"{where}: not a manifest of Headrace ({error}); delete the folder and run again"
+            ) from error
         if version != FORMAT:
-            raise ArtifactError(f"{where}: manifest format {version}; this Headrace reads {FORMAT}. Install a newer one")
+            raise ArtifactError(
+                f"{where}: manifest format {version}; this Headrace reads {FORMAT}. Install a newer one"
+            )
         return manifest
 
 
@@ -274,7 +278,9 @@ def read_manifest(uri: str) -> Manifest:
     try:
         return Manifest.from_json(storage.read_bytes(place), place)
     except FileNotFoundError:
-        raise ArtifactError(f"{uri}: no {MANIFEST} here, so no artifact: it was never committed, or was deleted") from None
+        raise ArtifactError(
+            f"{uri}: no {MANIFEST} here, so no artifact: it was never committed, or was deleted"
+        ) from None
 
 
 def digest_of(value: Any) -> str:

@@ -137,7 +137,9 @@ class Model(SavedModelArtifact):
     saved_model = "serving"
 
     def semantic_digest(self, files: Mapping[str, FileEntry]) -> str:
-        return super().semantic_digest({name: entry for name, entry in files.items() if not name.startswith("training/")})
+        return super().semantic_digest(
+            {name: entry for name, entry in files.items() if not name.startswith("training/")}
+        )
 
 
 class Evaluation(JsonArtifact):

@@ -27,7 +27,11 @@ def load_plan(target: str, *, root: str | None = None) -> Plan:
     path = Path(text)
     if not path.is_file():
         near = ", ".join(sorted(other.name for other in path.parent.glob("*.py"))[:8]) if path.parent.is_dir() else ""
-        raise PipelineError(Problem(f"expected a file, found none at {path}", f"{path.parent} has {near}" if near else "correct the path"))
+        raise PipelineError(
+            Problem(
+                f"expected a file, found none at {path}", f"{path.parent} has {near}" if near else "correct the path"
+            )
+        )
     if path.suffix in (".yaml", ".yml", ".json"):
         return Plan.from_yaml(path.read_text(encoding="utf-8"), file=str(path), root=root)
     base = root or str(project_root(path))
@@ -43,7 +47,9 @@ def load_plan(target: str, *, root: str | None = None) -> Plan:
         fix = "decorate a function with @pipeline, or make a Pipeline(components=[...])"
         raise PipelineError(Problem(f"{path} defines no pipeline", fix, Location(str(path), 1)))
     choices = ", ".join(f"{path}:{name}" for name in found)
-    raise PipelineError(Problem(f"{path} defines {len(found)} pipelines", f"say which: {choices}", Location(str(path), 1)))
+    raise PipelineError(
+        Problem(f"{path} defines {len(found)} pipelines", f"say which: {choices}", Location(str(path), 1))
+    )
 
 
 def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunction]:
@@ -51,7 +57,8 @@ def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunct
     return {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, Pipeline) or (isinstance(value, PipelineFunction) and value.function.__module__ == module.__name__)
+        if isinstance(value, Pipeline)
+        or (isinstance(value, PipelineFunction) and value.function.__module__ == module.__name__)
     }
 
 
@@ -86,5 +93,7 @@ def _name_problems(path: Path, root: str, error: NameError) -> list[Problem]:
         raise
     except Exception as other:
         # The file has another fault behind its undefined names; it is told when those are mended.
-        problems.append(Problem(f"with these mended: {type(other).__name__}: {other}", "", Location(str(path), 1), "execution"))
+        problems.append(
+            Problem(f"with these mended: {type(other).__name__}: {other}", "", Location(str(path), 1), "execution")
+        )
     return problems

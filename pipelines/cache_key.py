@@ -73,7 +73,9 @@ def is_function(value: Any) -> bool:
 def function_refs(step: Step, parameters: Mapping[str, Any]) -> dict[str, FunctionRef]:
     """The component and every function argument of a step, by name."""
     refs = {"component": step.component}
-    return refs | {name: FunctionRef.from_json(value["function"]) for name, value in parameters.items() if is_function(value)}
+    return refs | {
+        name: FunctionRef.from_json(value["function"]) for name, value in parameters.items() if is_function(value)
+    }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -108,7 +110,9 @@ def _code(owner: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterato
             yield f"{said}: {name} changed"
 
 
-def _mapping(said: str, before: Mapping[str, Any], now: Mapping[str, Any], field: str, shown: bool = True) -> Iterator[str]:
+def _mapping(
+    said: str, before: Mapping[str, Any], now: Mapping[str, Any], field: str, shown: bool = True
+) -> Iterator[str]:
     old, new = before.get(field) or {}, now.get(field) or {}
     for name in sorted({*old, *new}):
         if name not in old:

@@ -19,7 +19,9 @@ from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.input_files import encode_files
 from headrace.pipelines.parameter_values import NotAllowed, encode
 
-RECORDING: contextvars.ContextVar[list[RecordedStep] | None] = contextvars.ContextVar("headrace_recording", default=None)
+RECORDING: contextvars.ContextVar[list[RecordedStep] | None] = contextvars.ContextVar(
+    "headrace_recording", default=None
+)
 Check = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 _OURS = str(Path(__file__).parent)
 
@@ -48,7 +50,9 @@ class OutputChannel:
 
     def __format__(self, spec: str) -> str:
         what = f"{self} has no value while the pipeline is written: it cannot be put into a string"
-        raise PipelineError(Problem(what, "pass it as an argument and format inside a component", author_location(), "format"))
+        raise PipelineError(
+            Problem(what, "pass it as an argument and format inside a component", author_location(), "format")
+        )
 
     def __iter__(self) -> Iterator[Any]:
         what = f"{self} has no value while the pipeline is written: it cannot be looped over"
@@ -83,7 +87,9 @@ class PipelineParameter:
 
     def __format__(self, spec: str) -> str:
         what = f"parameter {self.name!r} has no value while the pipeline is written: it cannot be put into a string"
-        raise PipelineError(Problem(what, "pass it as an argument and format inside a component", author_location(), "format"))
+        raise PipelineError(
+            Problem(what, "pass it as an argument and format inside a component", author_location(), "format")
+        )
 
 
 class Outputs(Mapping[str, OutputChannel]):
@@ -172,13 +178,23 @@ class RecordedStep:
                 elif name in spec.parameters:
                     arguments[name] = argument_value(spec.parameters[name], given, root)
             except NotAllowed as error:
-                problems.append(Problem(f"{self.id}.{name}: {error.args[0]}", *error.args[1:2], where=self.location, code="argument"))
+                problems.append(
+                    Problem(
+                        f"{self.id}.{name}: {error.args[0]}", *error.args[1:2], where=self.location, code="argument"
+                    )
+                )
             except PipelineError as error:
-                problems += [replace(p, what=f"{self.id}.{name}: {p.what}", where=p.where or self.location) for p in error.problems]
+                problems += [
+                    replace(p, what=f"{self.id}.{name}: {p.what}", where=p.where or self.location)
+                    for p in error.problems
+                ]
         problems += _unknown_and_missing(spec, self.bound, self.id, self.location, arguments)
         if self.component.check is not None:
             given = {name: parameter.default for name, parameter in spec.parameters.items()} | self.bound
-            problems += [Problem(f"{self.id}: {what}", fix, self.location, "argument") for what, fix in self.component.check(given)]
+            problems += [
+                Problem(f"{self.id}: {what}", fix, self.location, "argument")
+                for what, fix in self.component.check(given)
+            ]
         try:
             ref = self.component.ref(root)
         except PipelineError as error:
@@ -249,10 +265,14 @@ def _unknown_and_missing(
     for name, slot in spec.inputs.items():
         if name not in bound and not slot.optional:
             fix = f"pass {name}=<step>.outputs[...] of type {slot.type}"
-            yield Problem(f"{id_}: missing input {name!r} (an artifact of type {slot.type})", fix, where, "missing-argument")
+            yield Problem(
+                f"{id_}: missing input {name!r} (an artifact of type {slot.type})", fix, where, "missing-argument"
+            )
     for name, parameter in spec.parameters.items():
         if parameter.required and name not in bound and name not in arguments:
-            yield Problem(f"{id_}: missing argument {name!r} ({parameter.kind})", f"pass {name}=", where, "missing-argument")
+            yield Problem(
+                f"{id_}: missing argument {name!r} ({parameter.kind})", f"pass {name}=", where, "missing-argument"
+            )
 
 
 def _input_value(spec: ComponentSpec, name: str, given: Any) -> plan.Value:
@@ -260,7 +280,9 @@ def _input_value(spec: ComponentSpec, name: str, given: Any) -> plan.Value:
     if slot.list and isinstance(given, list | tuple):
         return plan.ListOf(tuple(_channel_value(item, slot, f"{name}[{number}]") for number, item in enumerate(given)))
     if slot.list:
-        raise NotAllowed(f"expected a list of channels of type {slot.type}, received {_said(given)}", "write [channel, ...]")
+        raise NotAllowed(
+            f"expected a list of channels of type {slot.type}, received {_said(given)}", "write [channel, ...]"
+        )
     return _channel_value(given, slot, name)
 
 
@@ -269,7 +291,8 @@ def _channel_value(given: Any, slot: plan.ArtifactSlot, name: str) -> plan.Chann
         fits = [output for output in given.outputs if given.outputs[output].type == slot.type]
         shown = fits[0] if fits else "..."
         raise NotAllowed(
-            f"expected a channel of type {slot.type}, received the step {given.id}", f'pass {given.id}.outputs["{shown}"]'
+            f"expected a channel of type {slot.type}, received the step {given.id}",
+            f'pass {given.id}.outputs["{shown}"]',
         )
     if not isinstance(given, OutputChannel):
         fix = "pass another step's .outputs[...], or Importer(...).outputs['result'] for what lies in a folder"
@@ -304,7 +327,9 @@ def argument_value(parameter: ParameterSpec, given: Any, root: str | None) -> pl
 
         kind = given.type if isinstance(given, OutputChannel) else kind_of(given.type)
         if not _kinds_fit(kind, parameter.kind):
-            raise NotAllowed(f"expected {parameter.kind}, received {given if isinstance(given, OutputChannel) else given.name!r} of type {kind}")
+            raise NotAllowed(
+                f"expected {parameter.kind}, received {given if isinstance(given, OutputChannel) else given.name!r} of type {kind}"
+            )
         return given.value() if isinstance(given, OutputChannel) else plan.Parameter(given.name)
     if _holds_channels(given):
         return _nested(given)
@@ -318,7 +343,12 @@ def argument_value(parameter: ParameterSpec, given: Any, root: str | None) -> pl
 
 def _kinds_fit(given: str, expected: str) -> bool:
     choices = {kind.rstrip("?") for kind in expected.split("|")} | {expected.rstrip("?")}
-    return given.rstrip("?") in choices or "any" in choices or (given == "int" and "float" in choices) or "files" in choices
+    return (
+        given.rstrip("?") in choices
+        or "any" in choices
+        or (given == "int" and "float" in choices)
+        or "files" in choices
+    )
 
 
 def _holds_channels(value: Any) -> bool:
@@ -382,7 +412,9 @@ class Component:
             step.problems.append(Problem(what, "write the argument in its place", step.location, "placeholder"))
         elif args:
             names = ", ".join(f"{name}=" for name in [*self.spec.inputs, *self.spec.parameters][: len(args)])
-            step.problems.append(Problem(f"{self.spec.name} takes arguments by name only", f"write {names}", step.location, "argument"))
+            step.problems.append(
+                Problem(f"{self.spec.name} takes arguments by name only", f"write {names}", step.location, "argument")
+            )
         recording = RECORDING.get()
         if recording is not None:
             recording.append(step)

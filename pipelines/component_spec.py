@@ -95,7 +95,9 @@ def parse(function: Callable[..., Any], name: str | None = None) -> ComponentSpe
         hints = typing.get_type_hints(function, include_extras=True, localns=_closure(function))
     except NameError as error:
         fix = "import the type at the top of the module, not under TYPE_CHECKING"
-        raise PipelineError(Problem(f"an annotation of {function.__name__} names what is not defined: {error}", fix, where)) from None
+        raise PipelineError(
+            Problem(f"an annotation of {function.__name__} names what is not defined: {error}", fix, where)
+        ) from None
     problems: list[Problem] = []
     inputs: dict[str, ArtifactSlot] = {}
     generic: dict[str, str] = {}
@@ -124,7 +126,15 @@ def parse(function: Callable[..., Any], name: str | None = None) -> ComponentSpe
         raise PipelineError(problems)
     results = _results(function, hints.get("return"), where)
     doc = inspect.getdoc(function) or ""
-    return ComponentSpec(name or function.__name__, inputs, generic, _bind_generics(outputs, generic, parameters), parameters, results, doc)
+    return ComponentSpec(
+        name or function.__name__,
+        inputs,
+        generic,
+        _bind_generics(outputs, generic, parameters),
+        parameters,
+        results,
+        doc,
+    )
 
 
 def _bind_generics(
@@ -139,7 +149,8 @@ def _bind_generics(
         return next(name for name, spec in parameters.items() if spec.kind.startswith("artifact_type"))
 
     return {
-        name: dataclasses.replace(spec, same_as=decided_by(spec.same_as)) if spec.same_as else spec for name, spec in outputs.items()
+        name: dataclasses.replace(spec, same_as=decided_by(spec.same_as)) if spec.same_as else spec
+        for name, spec in outputs.items()
     }
 
 
@@ -195,7 +206,9 @@ def _results(function: Callable[..., Any], hint: Any, where: Location) -> dict[s
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
         return {name: kind_of(typing.get_type_hints(hint).get(name, str)) for name in hint._fields}
     what = f"component {function.__name__} returns {hint!r}"
-    raise PipelineError(Problem(what, "return None, or a NamedTuple or dataclass whose fields are the output parameters", where))
+    raise PipelineError(
+        Problem(what, "return None, or a NamedTuple or dataclass whose fields are the output parameters", where)
+    )
 
 
 def kind_of(annotation: Any) -> str:

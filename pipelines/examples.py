@@ -191,7 +191,7 @@ class _SplitWriter:
                 self._flush()
 
     def close(self) -> list[Shard]:
-        if self._buffered_rows or not self._shards and self._parquet is None:
+        if self._buffered_rows or (not self._shards and self._parquet is None):
             self._flush()
         self._end_shard()
         return self._shards
@@ -271,7 +271,12 @@ class _ColumnDigest:
             self._lengths.update(pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
             self._child = self._child or _ColumnDigest()
             self._child.update(column.flatten())
-        elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) or pa.types.is_string(kind) or pa.types.is_binary(kind):
+        elif (
+            pa.types.is_large_string(kind)
+            or pa.types.is_large_binary(kind)
+            or pa.types.is_string(kind)
+            or pa.types.is_binary(kind)
+        ):
             wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
             offsets = np.frombuffer(column.buffers()[1], np.int64 if wide else np.int32)
             offsets = offsets[column.offset : column.offset + len(column) + 1]

@@ -154,7 +154,9 @@ def _versioned(text: str, key: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(text)
     version = document.pop(key, None)
     if version != VERSION:
-        raise HeadraceError(f"expected {key} of version {VERSION}, received {version!r}: image and client differ; build it again")
+        raise HeadraceError(
+            f"expected {key} of version {VERSION}, received {version!r}: image and client differ; build it again"
+        )
     return document
 
 
@@ -212,7 +214,8 @@ def peak_rss() -> int:
 def _run(request: StepRequest, context: StepContext) -> tuple[dict[str, OutputRecord], dict[str, Any]]:
     component = request.component.load(root=request.project, code_path=request.code_path)
     inputs = {
-        name: [_open(item) for item in entry] if isinstance(entry, list) else _open(entry) for name, entry in request.inputs.items()
+        name: [_open(item) for item in entry] if isinstance(entry, list) else _open(entry)
+        for name, entry in request.inputs.items()
     }
     parameters = {name: _parameter(component, name, value, request) for name, value in request.parameters.items()}
     types = {name: _output_class(component, name, request, inputs, parameters) for name in request.outputs}
@@ -233,7 +236,9 @@ def _call_function(
     except Exception as error:
         raise UserCodeError(f"{type(error).__name__}: {error}") from error
     except SystemExit as error:
-        raise UserCodeError(f"{component.spec.name} called sys.exit({error.code!r}); raise an exception instead") from error
+        raise UserCodeError(
+            f"{component.spec.name} called sys.exit({error.code!r}); raise an exception instead"
+        ) from error
 
 
 def _commit(
@@ -254,7 +259,9 @@ def _commit(
 def _open(ref: ArtifactRef) -> Artifact:
     artifact = artifact_class(ref.type).open(ref.uri)
     if artifact.digest != ref.digest:
-        raise ArtifactError(f"{ref.uri}: expected digest {ref.digest[:12]}, found {artifact.digest[:12]}: it was changed; run again")
+        raise ArtifactError(
+            f"{ref.uri}: expected digest {ref.digest[:12]}, found {artifact.digest[:12]}: it was changed; run again"
+        )
     return artifact
 
 
@@ -331,13 +338,17 @@ def call_component(component: Component, out_dir: Path, given: Mapping[str, Any]
     parameters = {name: values[name] for name in spec.parameters}
     request = StepRequest("adhoc", "adhoc", spec.name, FunctionRef("", "", ""), {}, {}, {})
     outputs = {
-        name: _output_class(component, name, request, inputs, parameters)(storage.normalize(out_dir / name)) for name in spec.outputs
+        name: _output_class(component, name, request, inputs, parameters)(storage.normalize(out_dir / name))
+        for name in spec.outputs
     }
     context = StepContext(step=spec.name, root=str(out_dir))
     token = enter(context)
     try:
         returned = component.function(
-            **{name: None for name, slot in spec.inputs.items() if slot.optional and name not in inputs}, **inputs, **outputs, **parameters
+            **{name: None for name, slot in spec.inputs.items() if slot.optional and name not in inputs},
+            **inputs,
+            **outputs,
+            **parameters,
         )
         committed = _commit(component, outputs, {"step": spec.name}, context)
     finally:

@@ -55,7 +55,9 @@ def resolve_files(value: Any) -> Resolved:
     if isinstance(value, str):
         return resolve(value)
     if "pattern" in value and set(value) <= {"pattern", "window", "span", "version"}:
-        return resolve(value["pattern"], window=value.get("window", 1), span=value.get("span"), version=value.get("version"))
+        return resolve(
+            value["pattern"], window=value.get("window", 1), span=value.get("span"), version=value.get("version")
+        )
     found = {name: resolve_files(item) for name, item in value.items()}
     return {name: files for name, files in found.items() if isinstance(files, ResolvedFiles)}
 

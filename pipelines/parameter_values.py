@@ -58,7 +58,9 @@ def encode(value: Any, annotation: Any, place: str = "") -> Any:
         return _only(isinstance(value, int) and not isinstance(value, bool), value, value, "int", place)
     if annotation in (str, bool):
         return _only(isinstance(value, annotation), value, value, annotation.__name__, place)
-    raise NotAllowed(f"parameters of type {_name(annotation)} are not JSON-able{_at(place)}; take str, int, float, bool, list, dict or a dataclass")
+    raise NotAllowed(
+        f"parameters of type {_name(annotation)} are not JSON-able{_at(place)}; take str, int, float, bool, list, dict or a dataclass"
+    )
 
 
 def decode(document: Any, annotation: Any) -> Any:
@@ -174,4 +176,8 @@ def _said(value: Any) -> str:
 
 
 def _name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation)) if not typing.get_args(annotation) else str(annotation).replace("typing.", "")
+    return (
+        getattr(annotation, "__name__", str(annotation))
+        if not typing.get_args(annotation)
+        else str(annotation).replace("typing.", "")
+    )

@@ -36,7 +36,9 @@ class Pipeline:
         PipelineError: With every problem of the pipeline at once.
     """
 
-    def __init__(self, name: str = "pipeline", components: Sequence[RecordedStep] = (), *, root: str | None = None) -> None:
+    def __init__(
+        self, name: str = "pipeline", components: Sequence[RecordedStep] = (), *, root: str | None = None
+    ) -> None:
         self.name = name
         self.location = author_location()
         self.root = root or str(project_root(self.location.file))
@@ -101,7 +103,9 @@ class PipelineFunction:
             default = given.get(name, ... if argument.default is inspect.Parameter.empty else argument.default)
             if argument.annotation is inspect.Parameter.empty:
                 what = f"parameter {name!r} of pipeline {self.name} has no type"
-                problems.append(Problem(what, f"write {name}: int, str, float, bool, list or dict", self.location, "signature"))
+                problems.append(
+                    Problem(what, f"write {name}: int, str, float, bool, list or dict", self.location, "signature")
+                )
             parameters[name] = PipelineParameter(name, hint, default)
         for name in sorted(set(given) - set(signature.parameters)):
             what = f"pipeline {self.name} has no parameter {name!r}; it has {', '.join(signature.parameters) or 'none'}"
@@ -147,7 +151,14 @@ def build(
     found = list(problems)
     not_steps = [item for item in recorded if not isinstance(item, RecordedStep)]
     for item in not_steps:
-        found.append(Problem(f"components holds {item!r}, which is no step", "list what calling a component returned", location, "step"))
+        found.append(
+            Problem(
+                f"components holds {item!r}, which is no step",
+                "list what calling a component returned",
+                location,
+                "step",
+            )
+        )
     steps = [item for item in recorded if isinstance(item, RecordedStep)]
     found += _duplicates(steps) + _not_listed(steps)
     declared = _declared_parameters(parameters, steps, found, location)
@@ -195,7 +206,9 @@ def _duplicates(steps: Sequence[RecordedStep]) -> list[Problem]:
             same = [step for step in dict.fromkeys(steps) if step.id == id_]
             lines = " and ".join(str(step.location) for step in same)
             fix = f'name one of them: {same[1].component.spec.name}(...).with_id("{id_}_2")'
-            problems.append(Problem(f"{count} steps are called {id_!r}: {lines}", fix, same[1].location, "duplicate-id"))
+            problems.append(
+                Problem(f"{count} steps are called {id_!r}: {lines}", fix, same[1].location, "duplicate-id")
+            )
     return problems
 
 
@@ -207,7 +220,9 @@ def _not_listed(steps: Sequence[RecordedStep]) -> list[Problem]:
             if producer not in listed:
                 name = assigned_name(producer.location) or producer.id
                 fix = f"add {name} to components"
-                problems.append(Problem(f"{name} is used by {step.id} but not in components", fix, producer.location, "not-listed"))
+                problems.append(
+                    Problem(f"{name} is used by {step.id} but not in components", fix, producer.location, "not-listed")
+                )
     return problems
 
 

@@ -464,7 +464,9 @@ class Plan:
     def from_document(cls, document: Mapping[str, Any]) -> Plan:
         if document.get("headrace_plan") != VERSION:
             found = document.get("headrace_plan")
-            raise PipelineError(Problem(f"expected a Plan of version {VERSION}, received {found!r}", "write it with this Headrace"))
+            raise PipelineError(
+                Problem(f"expected a Plan of version {VERSION}, received {found!r}", "write it with this Headrace")
+            )
         parameters = tuple(
             PlanParameter(name, entry["type"], entry.get("default"), "default" not in entry)
             for name, entry in sorted(document.get("parameters", {}).items())

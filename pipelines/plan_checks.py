@@ -11,7 +11,10 @@ from headrace.pipelines.plan import Channel, ListOf, PlanParameter, Step, Value,
 
 
 def check(
-    steps: Sequence[Step], parameters: Sequence[PlanParameter], locations: Mapping[str, Location], location: Location | None = None
+    steps: Sequence[Step],
+    parameters: Sequence[PlanParameter],
+    locations: Mapping[str, Location],
+    location: Location | None = None,
 ) -> list[Problem]:
     """Finds every dangling reference, wrong type, missing input and cycle of a list of steps.
 
@@ -51,7 +54,12 @@ def _references(
     for parameter in parameters_in(value):
         if parameter not in parameters:
             fix = f"declare it; there are {', '.join(sorted(parameters)) or 'none'}"
-            yield Problem(f"{step.id}.{name} reads parameter {parameter!r}, which the pipeline does not have", fix, where, "parameter")
+            yield Problem(
+                f"{step.id}.{name} reads parameter {parameter!r}, which the pipeline does not have",
+                fix,
+                where,
+                "parameter",
+            )
 
 
 def _inputs(step: Step, by_id: Mapping[str, Step], where: Location | None) -> Iterator[Problem]:
@@ -61,12 +69,19 @@ def _inputs(step: Step, by_id: Mapping[str, Step], where: Location | None) -> It
         if name not in given:
             if not slot.optional:
                 fix = f"give it a channel of type {slot.type}"
-                yield Problem(f"{step.id}: missing input {name!r} (an artifact of type {slot.type})", fix, where, "missing-argument")
+                yield Problem(
+                    f"{step.id}: missing input {name!r} (an artifact of type {slot.type})",
+                    fix,
+                    where,
+                    "missing-argument",
+                )
             continue
         value = given[name]
         for item in value.values if slot.list and isinstance(value, ListOf) else (value,):
             producer = by_id.get(item.step) if isinstance(item, Channel) else None
-            received = dict(producer.interface.outputs).get(item.output) if producer and isinstance(item, Channel) else None
+            received = (
+                dict(producer.interface.outputs).get(item.output) if producer and isinstance(item, Channel) else None
+            )
             if received is not None and not issubclass(artifact_class(received), artifact_class(slot.type)):
                 what = f"{step.id}.{name}: expected {slot.type}, received {received}"
                 yield Problem(what, f"take it from a step that makes {slot.type}", where, "argument")
@@ -91,9 +106,13 @@ def _cycles(steps: Sequence[Step], locations: Mapping[str, Location], location: 
             path.append(ahead)
         cycle = [*path[path.index(ahead) :], ahead]
         shown = " <- ".join(cycle)
-        yield Problem(f"a cycle: {shown}", "take one of these channels from another step", locations.get(ahead, location), "cycle")
+        yield Problem(
+            f"a cycle: {shown}", "take one of these channels from another step", locations.get(ahead, location), "cycle"
+        )
         reached = set(cycle)
-        while more := {id_ for id_, ups in upstream.items() if id_ not in reached and (ups & reached or id_ in reached)}:
+        while more := {
+            id_ for id_, ups in upstream.items() if id_ not in reached and (ups & reached or id_ in reached)
+        }:
             reached |= more
         for id_ in reached:
             upstream.pop(id_, None)

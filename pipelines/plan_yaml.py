@@ -22,7 +22,6 @@ from dataclasses import replace
 from typing import Any
 
 import yaml
-
 from headrace.pipelines import plan
 from headrace.pipelines.component import Component, OutputChannel, PipelineParameter, RecordedStep
 from headrace.pipelines.errors import Location, PipelineError, Problem
@@ -71,7 +70,9 @@ def _load(text: str, file: str) -> tuple[dict[str, Any], list[int]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = Location(file, mark.line + 1 if mark else 1)
-        raise PipelineError(Problem(f"not YAML: {getattr(error, 'problem', error)}", "mend the line", where, "yaml")) from None
+        raise PipelineError(
+            Problem(f"not YAML: {getattr(error, 'problem', error)}", "mend the line", where, "yaml")
+        ) from None
     if not isinstance(document, dict) or document.get("headrace_plan") != plan.VERSION:
         found = document.get("headrace_plan") if isinstance(document, dict) else type(document).__name__
         what = f"expected a Plan that begins with headrace_plan: {plan.VERSION}, received {found!r}"
@@ -99,7 +100,9 @@ def _recorded(node: Mapping[str, Any], where: Location, root: str, problems: lis
     step.id = node.get("id", component.spec.name)
     known = {"kind", "id", "component", "interface", "inputs", "arguments", "settings", "imports", "place"}
     for name in sorted(set(node) - known):
-        problems.append(Problem(f"{step.id}: unknown key {name!r}", f"it takes {', '.join(sorted(known))}", where, "yaml"))
+        problems.append(
+            Problem(f"{step.id}: unknown key {name!r}", f"it takes {', '.join(sorted(known))}", where, "yaml")
+        )
     try:
         step.settings = plan.Settings.from_json(node.get("settings", {}))
     except ValueError as error:
@@ -126,16 +129,22 @@ def _component(written: Any, root: str) -> Component:
 Parameters = Mapping[str, PipelineParameter]
 
 
-def _bind(step: RecordedStep, node: Mapping[str, Any], steps: Mapping[str, RecordedStep], parameters: Parameters) -> None:
+def _bind(
+    step: RecordedStep, node: Mapping[str, Any], steps: Mapping[str, RecordedStep], parameters: Parameters
+) -> None:
     for name, written in node.get("inputs", {}).items():
         value = plan.value_from_json({"channel": written} if isinstance(written, str) else written)
         step.bound[name] = _author_value(value, steps, step, parameters)
     for name, written in node.get("arguments", {}).items():
         is_value = isinstance(written, Mapping) and len(written) == 1 and set(written) <= VALUE_KINDS
-        step.bound[name] = _author_value(plan.value_from_json(written), steps, step, parameters) if is_value else written
+        step.bound[name] = (
+            _author_value(plan.value_from_json(written), steps, step, parameters) if is_value else written
+        )
 
 
-def _author_value(value: plan.Value, steps: Mapping[str, RecordedStep], step: RecordedStep, parameters: Parameters) -> Any:
+def _author_value(
+    value: plan.Value, steps: Mapping[str, RecordedStep], step: RecordedStep, parameters: Parameters
+) -> Any:
     """Gives a Plan's value as an author would have passed it."""
     match value:
         case plan.Const():
@@ -144,7 +153,9 @@ def _author_value(value: plan.Value, steps: Mapping[str, RecordedStep], step: Re
             if value.name in parameters:
                 return parameters[value.name]
             what = f"{step.id} reads parameter {value.name!r}, which the pipeline does not have"
-            step.problems.append(Problem(what, f"there are {', '.join(parameters) or 'none'}", step.location, "parameter"))
+            step.problems.append(
+                Problem(what, f"there are {', '.join(parameters) or 'none'}", step.location, "parameter")
+            )
             return None
         case plan.Channel():
             if value.step in steps:
@@ -158,7 +169,9 @@ def _author_value(value: plan.Value, steps: Mapping[str, RecordedStep], step: Re
             return [_author_value(item, steps, step, parameters) for item in value.values]
         case plan.MapOf():
             return {key: _author_value(item, steps, step, parameters) for key, item in value.items}
-    step.problems.append(Problem(f"{step.id}: {type(value).__name__} has no place in a plain step", "", step.location, "yaml"))
+    step.problems.append(
+        Problem(f"{step.id}: {type(value).__name__} has no place in a plain step", "", step.location, "yaml")
+    )
     return None
 
 

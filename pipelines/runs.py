@@ -109,7 +109,9 @@ def run_folder(root: str, pipeline: str, run_id: str) -> str:
 def open_recorded(record: ArtifactRecord, root: str) -> Artifact:
     """Gives the artifact of a record without reading its folder: the record says all that its manifest says of meaning."""
     uri = storage.resolve(record.uri, root)
-    manifest = Manifest(record.type, "1", record.digest, {}, dict(record.properties), dict(record.links), {}, record.created.isoformat())
+    manifest = Manifest(
+        record.type, "1", record.digest, {}, dict(record.properties), dict(record.links), {}, record.created.isoformat()
+    )
     return artifact_class(record.type)(uri, manifest)
 
 
@@ -154,10 +156,14 @@ def _step_run(step: StepRecord, root: str) -> StepRun:
         state=step.state,
         outputs={name: open_recorded(records[0], root) for name, records in step.outputs.items()},
         results=step.output_parameters,
-        inputs={name: tuple(open_recorded(record, root) for record in records) for name, records in step.inputs.items()},
+        inputs={
+            name: tuple(open_recorded(record, root) for record in records) for name, records in step.inputs.items()
+        },
         started=step.started,
         ended=step.ended,
-        cache_reason=progress.get("cache_reason", f"taken from run {step.cached_from.run_id}" if step.cached_from else ""),
+        cache_reason=progress.get(
+            "cache_reason", f"taken from run {step.cached_from.run_id}" if step.cached_from else ""
+        ),
         refusal=step.refusal,
         error=step.error,
         warnings=tuple(progress.get("warnings", ())),

@@ -66,7 +66,7 @@ def open_file(uri: str, mode: str = "rb") -> IO[Any]:
         path = local_path(uri)
         if "w" in mode:
             path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, mode)  # noqa: SIM115 - the caller closes it
+        return open(path, mode)
     fs, path_in_fs = filesystem(uri)
     if "w" in mode:
         fs.makedirs(path_in_fs.rsplit("/", 1)[0], exist_ok=True)

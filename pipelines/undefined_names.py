@@ -30,7 +30,9 @@ def undefined_names(tree: ast.Module, file: str) -> dict[str, Problem]:
     for message in found:
         name = message.message_args[0]
         fix = f"{name} -> {meant[name]}" if name in meant else "define or import it"
-        problems.setdefault(name, Problem(f"name {name!r} is not defined", fix, Location(file, message.lineno), "undefined-name"))
+        problems.setdefault(
+            name, Problem(f"name {name!r} is not defined", fix, Location(file, message.lineno), "undefined-name")
+        )
     return problems
 
 

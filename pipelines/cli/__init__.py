@@ -74,7 +74,9 @@ def _say_author_error(error: Exception) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="headrace", description="Machine-learning pipelines that say what went wrong and where.", epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(
+        prog="headrace", description="Machine-learning pipelines that say what went wrong and where.", epilog=EXIT_CODES
+    )
     parser.add_argument("--version", action="version", version=f"headrace {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -82,11 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     _file(run)
     _store(run)
     run.add_argument("--no-cache", action="store_true", help="run every step, whatever was done before")
-    run.add_argument("--sample", type=_positive, metavar="N", help="run the whole pipeline on N rows of each split, in seconds")
-    run.add_argument("--debug", nargs="?", const=True, default=False, metavar="STEP", help="run in this process, so that breakpoint() works; with STEP, run that step although its result is cached")
+    run.add_argument(
+        "--sample", type=_positive, metavar="N", help="run the whole pipeline on N rows of each split, in seconds"
+    )
+    run.add_argument(
+        "--debug",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="STEP",
+        help="run in this process, so that breakpoint() works; with STEP, run that step although its result is cached",
+    )
     run.add_argument("--jobs", type=_positive, metavar="N", help="steps at a time (default: one for each core)")
     run.add_argument("--experiment", default="", metavar="NAME", help="a name to find the run by")
-    run.add_argument("--beam", action="append", default=[], metavar="ARG", help="an argument for Beam, such as --beam=--runner=FlinkRunner")
+    run.add_argument(
+        "--beam",
+        action="append",
+        default=[],
+        metavar="ARG",
+        help="an argument for Beam, such as --beam=--runner=FlinkRunner",
+    )
     run.add_argument("--no-report", action="store_true", help="write no report.html")
     run.add_argument("--json", action="store_true", help="one JSON document a line instead of text")
 
@@ -142,12 +159,18 @@ def _parser() -> argparse.ArgumentParser:
 def _file(parser: argparse.ArgumentParser, *, parameters: bool = True) -> None:
     parser.add_argument("file", metavar="FILE[:NAME]", help="a Python file that defines a pipeline, or a Plan as YAML")
     if parameters:
-        parser.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter")
+        parser.add_argument(
+            "-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="a pipeline parameter"
+        )
 
 
 def _store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", metavar="URL", help="pipeline root, a folder or fsspec URL (default: .headrace in the project)")
-    parser.add_argument("--store", metavar="URL", help="the store, a .db file or postgresql://... (default: store.db in the root)")
+    parser.add_argument(
+        "--root", metavar="URL", help="pipeline root, a folder or fsspec URL (default: .headrace in the project)"
+    )
+    parser.add_argument(
+        "--store", metavar="URL", help="the store, a .db file or postgresql://... (default: store.db in the root)"
+    )
 
 
 def _positive(text: str) -> int:

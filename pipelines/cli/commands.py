@@ -150,8 +150,22 @@ def runs(arguments: argparse.Namespace) -> int:
     for record in found:
         seconds = (record.ended - record.started).total_seconds() if record.ended else None
         if arguments.json:
-            document = {"id": record.id, "pipeline": record.pipeline, "state": record.state.value, "started": record.started.isoformat()}
-            print(json.dumps({**document, "seconds": seconds, "parameters": dict(record.parameters), "experiment": record.experiment}))
+            document = {
+                "id": record.id,
+                "pipeline": record.pipeline,
+                "state": record.state.value,
+                "started": record.started.isoformat(),
+            }
+            print(
+                json.dumps(
+                    {
+                        **document,
+                        "seconds": seconds,
+                        "parameters": dict(record.parameters),
+                        "experiment": record.experiment,
+                    }
+                )
+            )
         else:
             shown = f"{seconds:8.1f} s" if seconds is not None else " " * 10
             print(f"{record.id}  {record.state.value:12} {shown}  {record.pipeline}  {record.experiment}".rstrip())
@@ -183,7 +197,9 @@ def rerun(arguments: argparse.Namespace) -> int:
         done = _read(store, arguments.run)
         step = done[_match(arguments.step, list(done.steps))]
     if step.log is None:
-        raise PipelineError(Problem(f"{step.id} did not run in run {done.id}: it is {step.state.value}", "name a run in which it ran"))
+        raise PipelineError(
+            Problem(f"{step.id} did not run in run {done.id}: it is {step.state.value}", "name a run in which it ran")
+        )
     request = StepRequest.from_json(Path(step.log).with_suffix(".request.json").read_text())
     folder = tempfile.mkdtemp(prefix=f"headrace-{step.id}-")
     outputs = {name: storage.join(folder, name) for name in request.outputs}
@@ -224,7 +240,9 @@ def _open_store(arguments: argparse.Namespace) -> Store:
     from headrace.pipelines.store import Store
 
     home = arguments.root or str(project_root(Path.cwd() / "x.py") / HOME)
-    url = arguments.store or (str(Path(home) / "store.db") if storage.is_local(home) else str(Path.cwd() / HOME / "store.db"))
+    url = arguments.store or (
+        str(Path(home) / "store.db") if storage.is_local(home) else str(Path.cwd() / HOME / "store.db")
+    )
     return Store.open(url, create=False)
 
 

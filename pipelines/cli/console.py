@@ -63,7 +63,9 @@ class Console(Listener):
             for line in redact(str(step.error.get("message", ""))).splitlines():
                 self.print(f"  {'':{self._width}}  {line}")
             if step.log:
-                self.print(f"  {'':{self._width}}  log: headrace logs {step.id}    again, alone: headrace rerun {step.id}")
+                self.print(
+                    f"  {'':{self._width}}  log: headrace logs {step.id}    again, alone: headrace rerun {step.id}"
+                )
 
     def line(self, step: StepRun) -> str:
         word = WORDS[step.state]
@@ -101,7 +103,9 @@ class LiveConsole(Console):
         super().__init__(plan, target)
         self._text = Text
         self._terminal = Terminal(highlight=False, soft_wrap=True)
-        self._live = Live(console=self._terminal, refresh_per_second=8, transient=True, get_renderable=self._running_lines)
+        self._live = Live(
+            console=self._terminal, refresh_per_second=8, transient=True, get_renderable=self._running_lines
+        )
         self._running: dict[str, tuple[float, str, Mapping[str, Any]]] = {}
 
     def __enter__(self) -> Self:
@@ -172,7 +176,14 @@ class JsonConsole(Listener):
 
     def run_finished(self, run: Run) -> None:
         refusals = [step.refusal for step in run.steps.values() if step.refusal]
-        self._say(event="run_finished", run=run.id, state=run.state.value, exit_code=run.exit_code, report=run.report, refusals=refusals)
+        self._say(
+            event="run_finished",
+            run=run.id,
+            state=run.state.value,
+            exit_code=run.exit_code,
+            report=run.report,
+            refusals=refusals,
+        )
 
 
 def console_for(plan: Plan, target: str, *, as_json: bool, live: bool) -> Console | JsonConsole:
@@ -201,5 +212,8 @@ def _progress(progress: Mapping[str, Any], seconds: float) -> str:
     done, total, unit = progress["done"], progress.get("total"), progress["unit"]
     shown = f"{done:,.0f}" + (f" of {total:,.0f}" if total else "") + f" {unit}"
     rate = f", {done / seconds:,.0f} {unit}/s" if seconds > 1 else ""
-    figures = "".join(f", {name} {value:.4g}" if isinstance(value, float) else f", {name} {value}" for name, value in progress.get("shown", {}).items())
+    figures = "".join(
+        f", {name} {value:.4g}" if isinstance(value, float) else f", {name} {value}"
+        for name, value in progress.get("shown", {}).items()
+    )
     return shown + rate + figures

@@ -32,9 +32,14 @@ def step_lines(run: Run, step: StepRun) -> list[str]:
         lines.append(f"  error: {redact(str(step.error.get('message', '')))}")
     lines += [f"  warning: {redact(warning)}" for warning in step.warnings]
     for name, artifacts in step.inputs.items():
-        lines += [f"  in   {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}" for artifact in artifacts]
+        lines += [
+            f"  in   {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}"
+            for artifact in artifacts
+        ]
     for name, artifact in step.outputs.items():
-        lines.append(f"  out  {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}")
+        lines.append(
+            f"  out  {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}"
+        )
         lines += [f"         {key} = {value!r}" for key, value in artifact.properties.items()]
     lines += [f"  result {name} = {value!r}" for name, value in step.results.items()]
     if step.peak_rss:

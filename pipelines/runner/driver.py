@@ -25,8 +25,24 @@ from headrace.pipelines.execution import ArtifactRef, OutputRecord, StepRequest,
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
-from headrace.pipelines.runner.step_planning import MissingInput, Outcome, PlannedStep, StoreMemo, find_hit, plan_step, why_it_runs
-from headrace.pipelines.runner.workers import Event, ForkedWorkers, InProcessWorkers, Job, SpawnedWorkers, Workers, import_levels
+from headrace.pipelines.runner.step_planning import (
+    MissingInput,
+    Outcome,
+    PlannedStep,
+    StoreMemo,
+    find_hit,
+    plan_step,
+    why_it_runs,
+)
+from headrace.pipelines.runner.workers import (
+    Event,
+    ForkedWorkers,
+    InProcessWorkers,
+    Job,
+    SpawnedWorkers,
+    Workers,
+    import_levels,
+)
 from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_folder
 from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
 
@@ -156,13 +172,26 @@ class Driver:
         if hit is not None:
             inputs = {name: [record.id for record in records] for name, records in planned.inputs.items()}
             self.store.record_cached_step(
-                self.run_id, step.id, hit, component=step.component.qualname, cache_key=planned.key.digest, inputs=inputs
+                self.run_id,
+                step.id,
+                hit,
+                component=step.component.qualname,
+                cache_key=planned.key.digest,
+                inputs=inputs,
             )
             self.outcomes[step.id] = Outcome(hit.outputs, hit.output_parameters, hit.refusal)
             outputs = {name: open_recorded(records[0], self.root) for name, records in hit.outputs.items()}
             now = datetime.now(UTC)
             reason = f"nothing changed since run {hit.key.run_id}"
-            cached = StepRun(step.id, step.component.qualname, StepState.CACHED, outputs, hit.output_parameters, started=now, ended=now)
+            cached = StepRun(
+                step.id,
+                step.component.qualname,
+                StepState.CACHED,
+                outputs,
+                hit.output_parameters,
+                started=now,
+                ended=now,
+            )
             self._finish(_with(cached, cache_reason=reason, refusal=hit.refusal))
             return
         self._start(planned, 1, self._reason(planned))
@@ -290,12 +319,18 @@ class Driver:
 
     def _note(self, attempt: Attempt, result: StepResult | None) -> None:
         """Keeps beside the record what is told of a step but decides nothing."""
-        told = {"cache_reason": attempt.reason, "rows": attempt.rows, "warnings": list(result.warnings) if result else []}
+        told = {
+            "cache_reason": attempt.reason,
+            "rows": attempt.rows,
+            "warnings": list(result.warnings) if result else [],
+        }
         self.store.report_progress(attempt.record, told)
 
     def _record_failure(self, attempt: Attempt, error: Mapping[str, Any], result: StepResult | None) -> None:
         self._note(attempt, result)
-        self.store.finish_step(attempt.record, StepState.FAILED, error=error, peak_rss=result.peak_rss if result else None)
+        self.store.finish_step(
+            attempt.record, StepState.FAILED, error=error, peak_rss=result.peak_rss if result else None
+        )
 
     def _fail_unstarted(self, step: Step, error: HeadraceError) -> None:
         """Records a step whose files, parameters or code were wrong before it could start."""
@@ -341,7 +376,11 @@ class Driver:
         """How long the loop may wait for an event before a time-out is due."""
         now = time.monotonic()
         due = [a.asked_to_end + GRACE - now for a in self.attempts.values() if a.asked_to_end is not None]
-        due += [a.began + a.planned.step.settings.timeout - now for a in self.attempts.values() if a.planned.step.settings.timeout]
+        due += [
+            a.began + a.planned.step.settings.timeout - now
+            for a in self.attempts.values()
+            if a.planned.step.settings.timeout
+        ]
         return max(0.0, min(due)) if due else None
 
     def _enforce_timeouts(self) -> None:
@@ -363,7 +402,12 @@ class Driver:
             if workers is not None:
                 workers.kill(id_, hard=False)
         running = set(self.attempts)
-        while workers is not None and running and time.monotonic() < deadline and not isinstance(workers, InProcessWorkers):
+        while (
+            workers is not None
+            and running
+            and time.monotonic() < deadline
+            and not isinstance(workers, InProcessWorkers)
+        ):
             running -= {event.job for event in workers.wait(0.2) if event.kind == "exited"}
         for id_, attempt in self.attempts.items():
             if workers is not None:

@@ -9,7 +9,15 @@ from headrace.pipelines.errors import HeadraceError, StoreError
 from headrace.pipelines.execution import ArtifactRef, StepRequest, execute
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.runner.options import RunOptions, check_runnable, resolve_parameters
-from headrace.pipelines.runner.step_planning import MissingInput, Outcome, PlannedStep, StoreMemo, find_hit, plan_step, why_it_runs
+from headrace.pipelines.runner.step_planning import (
+    MissingInput,
+    Outcome,
+    PlannedStep,
+    StoreMemo,
+    find_hit,
+    plan_step,
+    why_it_runs,
+)
 from headrace.pipelines.store import History, Store
 
 
@@ -64,8 +72,12 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
                 outcomes[step.id] = Outcome(hit.outputs, hit.output_parameters, hit.refusal)
                 forecasts.append(Forecast(step.id, "cached", f"nothing changed since run {hit.key.run_id}"))
                 continue
-            reasons = why_it_runs(store, planned, history) if options.cache and step.settings.cache else ["the cache is off"]
-            forecasts.append(Forecast(step.id, "runs", "\n  ".join(["", *reasons]) if all_reasons else "; ".join(reasons[:3])))
+            reasons = (
+                why_it_runs(store, planned, history) if options.cache and step.settings.cache else ["the cache is off"]
+            )
+            forecasts.append(
+                Forecast(step.id, "runs", "\n  ".join(["", *reasons]) if all_reasons else "; ".join(reasons[:3]))
+            )
     return forecasts
 
 

@@ -86,7 +86,9 @@ def check_runnable(plan: Plan) -> None:
     for node in plan.nodes:
         if isinstance(node, Group):
             what = f"{node.id}: a local run does not know nodes of kind {node.kind!r} yet"
-            problems.append(Problem(what, "compile the pipeline to a target that does", plan.locations.get(node.id), "unsupported"))
+            problems.append(
+                Problem(what, "compile the pipeline to a target that does", plan.locations.get(node.id), "unsupported")
+            )
     for step in plan.steps:
         for name in step.settings.to_json():
             if name not in LOCAL_SETTINGS:
@@ -107,7 +109,9 @@ def resolve_parameters(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
     problems = []
     for name in given.keys() - by_name.keys():
         fix = f"it has {', '.join(by_name) or 'none'}"
-        problems.append(Problem(f"pipeline {plan.name} has no parameter {name!r}", fix, plan.locations.get(""), "parameter"))
+        problems.append(
+            Problem(f"pipeline {plan.name} has no parameter {name!r}", fix, plan.locations.get(""), "parameter")
+        )
     values = {}
     for name, parameter in by_name.items():
         if name not in given and parameter.required:
@@ -117,7 +121,9 @@ def resolve_parameters(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             values[name] = _fit(parameter, given[name]) if name in given else parameter.default
         except NotAllowed as error:
-            problems.append(Problem(f"parameter {name!r}: {error}", f"-p {name}=...", plan.locations.get(""), "parameter"))
+            problems.append(
+                Problem(f"parameter {name!r}: {error}", f"-p {name}=...", plan.locations.get(""), "parameter")
+            )
     if problems:
         raise PipelineError(problems)
     return values

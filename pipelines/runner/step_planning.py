@@ -10,7 +10,20 @@ from headrace.pipelines.cache_key import CacheKey, cache_key, differences, funct
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.input_files import Resolved, files_digest, files_to_json, resolve_files
-from headrace.pipelines.plan import Channel, Collected, Comparison, Const, Function, ListOf, MapOf, OneOf, Parameter, PropertyOf, Step, Value
+from headrace.pipelines.plan import (
+    Channel,
+    Collected,
+    Comparison,
+    Const,
+    Function,
+    ListOf,
+    MapOf,
+    OneOf,
+    Parameter,
+    PropertyOf,
+    Step,
+    Value,
+)
 from headrace.pipelines.runs import open_recorded
 from headrace.pipelines.store import ArtifactRecord, CachedStep, FileStamp, History, Store
 
@@ -63,7 +76,12 @@ class MissingInput(Exception):
 
 
 def plan_step(
-    step: Step, parameters: Mapping[str, Any], outcomes: Mapping[str, Outcome], memo: DigestMemo, root: str, sample: int | None
+    step: Step,
+    parameters: Mapping[str, Any],
+    outcomes: Mapping[str, Outcome],
+    memo: DigestMemo,
+    root: str,
+    sample: int | None,
 ) -> PlannedStep:
     """Resolves a step's values and gives it its cache key.
 
@@ -82,7 +100,11 @@ def plan_step(
     inputs = _inputs(step, outcomes)
     values = {name: _value(value, parameters, outcomes, f"{step.id}.{name}") for name, value in step.arguments}
     kinds = dict(step.interface.parameters)
-    files = {name: resolve_files(values[name]) for name, kind in kinds.items() if kind.startswith("files") and values.get(name) is not None}
+    files = {
+        name: resolve_files(values[name])
+        for name, kind in kinds.items()
+        if kind.startswith("files") and values.get(name) is not None
+    }
     key = cache_key(
         step,
         {name: [record.digest for record in records] for name, records in inputs.items()},
@@ -97,7 +119,12 @@ def plan_step(
 def find_hit(store: Store, planned: PlannedStep, root: str, artifact_root: str) -> CachedStep | None:
     """Looks for an earlier result whose artifacts are all still there and whole."""
     while hit := store.lookup_cache(planned.key.digest, root=root):
-        gone = [made for records in hit.outputs.values() for made in records if not open_recorded(made, artifact_root).is_live()]
+        gone = [
+            made
+            for records in hit.outputs.values()
+            for made in records
+            if not open_recorded(made, artifact_root).is_live()
+        ]
         for made in gone:
             store.mark_artifact_gone(made.id)
         if not gone:

@@ -140,7 +140,13 @@ class ForkedWorkers:
         self._sockets: list[socket.socket] = list(ours)
         with open(log, "ab") as log_file:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-m", "headrace.pipelines.runner.zygote", ",".join(str(s.fileno()) for s in theirs), json.dumps(levels)],
+                [
+                    sys.executable,
+                    "-m",
+                    "headrace.pipelines.runner.zygote",
+                    ",".join(str(s.fileno()) for s in theirs),
+                    json.dumps(levels),
+                ],
                 pass_fds=[s.fileno() for s in theirs],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
@@ -276,7 +282,11 @@ class InProcessWorkers:
             os.environ.clear()
             os.environ.update(kept)
         with open(job.log, "a") as log:
-            log.write(result.error.traceback if result.error else "ran in the driver's process: its output went to the terminal\n")
+            log.write(
+                result.error.traceback
+                if result.error
+                else "ran in the driver's process: its output went to the terminal\n"
+            )
         self._events.append(Event(job.id, "result", {"result": result.to_json()}))
         self._events.append(Event(job.id, "exited", {"status": 0}))
 
