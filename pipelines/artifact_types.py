@@ -131,7 +131,8 @@ class TransformGraph(SavedModelArtifact):
 class Model(SavedModelArtifact):
     """An exported SavedModel that takes raw inputs, with links to its TransformGraph, Schema, Examples and label.
 
-    The training series (loss and metrics by epoch and step) lies beside it in `training/` and is not part of its meaning.
+    The training series (loss and metrics by epoch and step) lies beside it in `training/` and is not part of its
+    meaning.
     """
 
     saved_model = "serving"
@@ -184,8 +185,8 @@ class PushedModel(JsonArtifact):
         return super().is_live() and storage.exists(pushed)
 
 
-class Predictions(Artifact):
-    """Rows with a model's outputs, as Parquet."""
+class RowsArtifact(Artifact):
+    """Rows as Parquet files."""
 
     rows = Property(int, "How many rows.")
 
@@ -197,6 +198,20 @@ class Predictions(Artifact):
 
     def shards(self) -> list[str]:
         return [storage.join(self.uri, name) for name, _ in storage.walk(self.uri) if name.endswith(".parquet")]
+
+
+class Predictions(RowsArtifact):
+    """Rows with a model's outputs."""
+
+
+class QuarantinedRows(RowsArtifact):
+    """Bad rows that were set aside: file, row, column, text and reason of each."""
+
+    def take(self, file: Path) -> None:
+        """Moves a Parquet file of such rows into the artifact."""
+        import shutil
+
+        shutil.move(file, self.path / "rows.parquet")
 
 
 def artifact_class(name: str) -> type[Artifact]:
@@ -222,6 +237,7 @@ __all__ = [
     "Model",
     "Predictions",
     "PushedModel",
+    "QuarantinedRows",
     "Schema",
     "SkewBlessing",
     "Statistics",
