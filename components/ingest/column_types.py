@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ ALMOST_ALL = 0.99
 
 SHOWN_CELLS = 3
 _NO_RUNG = 99
+_NANOSECONDS = (pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
+_FIRST_NS, _LAST_NS = datetime.datetime(1678, 1, 1), datetime.datetime(2262, 1, 1)
 _ALIASES = {
     "int": "int64",
     "integer": "int64",
@@ -61,6 +64,7 @@ class ColumnSummary:
         rungs: Per family, the widest rung of its ladder that a part needed.
         others: Per family, the first few present cells that do not parse as it.
         markers: Null markers by their text; a quoted one with its quotes.
+        beyond_ns: Whether a time lies outside the years 1678 to 2261 that nanoseconds reach.
         forms: How parts were kept: "text", or the family whose values they are.
     """
 
@@ -70,6 +74,7 @@ class ColumnSummary:
     rungs: dict[str, int] = field(default_factory=dict)
     others: dict[str, list[Cell]] = field(default_factory=dict)
     markers: Counter[str] = field(default_factory=Counter)
+    beyond_ns: bool = False
     forms: set[str] = field(default_factory=set)
 
     def merge(self, other: ColumnSummary) -> None:
@@ -79,6 +84,7 @@ class ColumnSummary:
         self.parsed.update(other.parsed)
         self.markers.update(other.markers)
         self.forms |= other.forms
+        self.beyond_ns |= other.beyond_ns
         for family, rung in other.rungs.items():
             self.rungs[family] = max(rung, self.rungs.get(family, 0))
         for family, cells in other.others.items():
@@ -96,7 +102,9 @@ class ColumnSummary:
         for family, count in self.parsed.items():
             if count == self.present:
                 ladder, rung = LADDERS[family], self.rungs[family]
-                return ladder[rung] if rung < len(ladder) else pa.string()
+                if rung == _NO_RUNG or (self.beyond_ns and ladder[rung] in _NANOSECONDS):
+                    return pa.string()
+                return ladder[rung]
         if self.parsed:
             family, count = self.parsed.most_common(1)[0]
             if count >= ALMOST_ALL * self.present:
@@ -186,6 +194,7 @@ def infer_part(
         summary.parsed[found.family] = summary.present
         summary.rungs[found.family] = found.rung
         cell = _shown(cells, first)
+        summary.beyond_ns = found.family in ("time", "zoned") and _is_beyond_ns(found.values)
         summary.others = {family: [cell] for family in LADDERS if family != found.family}
     if found is None or keep_text:
         summary.forms = {"text"}
@@ -212,30 +221,26 @@ def _count_parsing(text: pa.Array, cells: TextCells, present: Mask, summary: Col
         summary.others[family] = [_shown(cells, int(index)) for index in np.flatnonzero(other)[:SHOWN_CELLS]]
 
 
+def _is_beyond_ns(values: pa.Array) -> bool:
+    if values.type in _NANOSECONDS:
+        return False
+    ends = pc.min_max(values.cast(pa.timestamp("us")))
+    return bool(ends["min"].as_py() < _FIRST_NS or ends["max"].as_py() >= _LAST_NS)
+
+
 def _shown(cells: TextCells, index: int) -> Cell:
     text = cells.cell(index).decode(errors="backslashreplace")
     return Cell("", index, text if len(text) <= 80 else text[:77] + "...")
 
 
-def finish_part(part: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
-    """A kept part of a column in the column's final type.
-
-    Raises:
-        DataError: Nanoseconds and years outside 1678 to 2261 in one column.
-    """
+def finish_part(part: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A kept part of a column in the column's final type, of the same family or text."""
     if part.type == kind:
         return part
     if pa.types.is_null(part.type) or (pa.types.is_string(part.type) and not pa.types.is_string(kind)):
         # Text beside values is a part that has nothing but quoted null markers.
         return pa.nulls(len(part), kind)
-    try:
-        return part.cast(kind)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"its values do not all fit {kind}: {error}",
-            f'Give column_types={{"{name}": ...}}, e.g. "timestamp[us]" or "string".',
-            column=name,
-        ) from None
+    return part.cast(kind)
 
 
 def given_type(name: str, kind: str | pa.DataType) -> pa.DataType:

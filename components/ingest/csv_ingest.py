@@ -122,7 +122,7 @@ def ingest_csv(
 
 def _finished(spill: Spill, schema: pa.Schema) -> Iterator[tuple[str, pa.RecordBatch]]:
     for split, batch in spill.drain():
-        columns = [finish_part(part, kind.type, kind.name) for part, kind in zip(batch.columns, schema)]
+        columns = [finish_part(part, kind) for part, kind in zip(batch.columns, schema.types)]
         yield split, pa.record_batch(columns, schema=schema)
 
 
@@ -304,7 +304,7 @@ def split_batch(
             if batch.num_rows:
                 yield name, batch
         elif counts[number]:
-            yield name, batch.take(pa.array(np.flatnonzero(numbers == number)))
+            yield name, batch.filter(pa.array(numbers == number))
 
 
 def _bad_cell(text: TextBlock, index: int, name: str, reason: str, fix: str) -> BadRow:

@@ -22,6 +22,7 @@ from headrace.pipelines.errors import DataError
 
 BLOCK_BYTES = 2 << 20
 LONGEST_ROW = 64 << 20
+_LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _QUOTE, _LF, _CR = b'"'[0], b"\n"[0], b"\r"[0]
 
 
@@ -211,10 +212,12 @@ def scan_rows(buffer: bytes, delimiter: bytes, final: bool, give_up: bool = Fals
     position = 0
     while position < len(buffer):
         match = pattern.match(buffer, position)
-        unfinished = match is None or (match.end() == len(buffer) and buffer[-1] not in (_LF, _CR))
-        if unfinished and not final and (match is not None or _may_close(buffer, position, delimiter)):
-            if match is not None or position or not give_up:
-                break
+        unfinished = match is not None and match.end() == len(buffer) and buffer[-1] not in (_LF, _CR)
+        if match is None:
+            first = give_up and not position
+            unfinished = not _has_line_end(buffer, position) or not (first or _is_broken(buffer, position, delimiter))
+        if unfinished and not final:
+            break
         if match is None:
             found.sound.append(buffer[sound_from:position])
             end = _line_end(buffer, position)
@@ -277,12 +280,16 @@ def _first_text(buffer: bytes) -> int:
 
 def _line_end(buffer: bytes, start: int) -> int:
     """Behind the first line break from `start`, whether quoted or not."""
-    match = re.compile(rb"\r\n|\n|\r").search(buffer, start)
+    match = _LINE_BREAK.search(buffer, start)
     return match.end() if match else len(buffer)
 
 
-def _may_close(buffer: bytes, start: int, delimiter: bytes) -> bool:
-    """Whether what follows the buffer can make the row sound: it ends in a quoted cell that is still open."""
+def _has_line_end(buffer: bytes, start: int) -> bool:
+    return _LINE_BREAK.search(buffer, start) is not None
+
+
+def _is_broken(buffer: bytes, start: int, delimiter: bytes) -> bool:
+    """Whether nothing that may follow the buffer makes the row sound: it does not end in a quoted cell still open."""
     mark = re.escape(delimiter)
-    closed = rb'(?:"(?:[^"]++|"")*+"(?=[' + mark + rb'])|(?!")[^' + mark + rb"\r\n]*+)" + mark
-    return re.compile(rb"(?:" + closed + rb')*+"(?:[^"]++|"")*+"?\Z').match(buffer, start) is not None
+    closed = rb'(?:"(?:[^"]++|"")*+"(?=' + mark + rb')|(?!")[^' + mark + rb"\r\n]*+)" + mark
+    return re.compile(rb"(?:" + closed + rb')*+"(?:[^"]++|"")*+"?\Z').match(buffer, start) is None

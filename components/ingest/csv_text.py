@@ -152,7 +152,7 @@ def _parse(
         miscounted.append((row.number - 1, row.actual_columns, row.text))
         return "skip"
 
-    if not data.strip(b"\r\n"):
+    if data[:1] in (b"", b"\r", b"\n") and not data.strip(b"\r\n"):
         return {name: pa.array([], pa.string()) for name in names}, [], 0
     if data.startswith(b"\xef\xbb\xbf"):
         # Arrow drops a byte order mark at a block's start, where it is a cell's text; an empty line hides it.
@@ -177,6 +177,8 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 def _quoted_markers(data: bytes, names: Sequence[str], delimiter: str, markers: Sequence[str]) -> dict[str, Mask]:
     """Cells that equal a marker and are quoted: read a second time only if the block has such bytes anywhere."""
+    if b'"' not in data:
+        return {}
     suspects = [marker for marker in markers if b'"' + marker.encode() + b'"' in data]
     if not suspects:
         return {}

@@ -38,12 +38,13 @@ class TextCells:
         self.lengths = np.diff(ends)
         used = 0 if data is None else int(ends[-1] - ends[0])
         # Copied with eight zero bytes behind it, so that the last cell's last word can be read whole.
-        self.data = np.zeros(used + WORD, dtype=np.uint8)
+        self.data = np.empty(used + WORD, dtype=np.uint8)
+        self.data[used:] = 0
         if used:
             self.data[:used] = np.frombuffer(data, dtype=np.uint8, count=used, offset=int(ends[0]))
         self._windows = np.ndarray(shape=(used + 1,), dtype="<u8", buffer=self.data, strides=(1,))
         self.first: Words = self._windows[self.starts]
-        self.first &= _KEEP[np.minimum(self.lengths, WORD)]
+        self.first &= _KEEP.take(self.lengths, mode="clip")
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -56,7 +57,7 @@ class TextCells:
             cells: Indices of cells longer than 8*number bytes.
         """
         words: Words = self._windows[self.starts[cells] + WORD * number]
-        words &= _KEEP[np.minimum(self.lengths[cells] - WORD * number, WORD)]
+        words &= _KEEP.take(self.lengths[cells] - WORD * number, mode="clip")
         return words
 
     def cell(self, index: int) -> bytes:

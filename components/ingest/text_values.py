@@ -48,8 +48,12 @@ _SHAPES = {family: re.compile(shape) for family, shape in SHAPES.items()}
 _BOOL_TEXTS = frozenset(BOOLS.to_pylist())
 _BIG_DIGITS = 19
 _ZERO, _NINE, _MINUS, _PLUS, _SPACE, _TAB = (np.uint8(ord(mark)) for mark in "09-+ \t")
-_MAY_BEGIN = np.zeros(256, dtype=bool)
-_MAY_BEGIN[np.frombuffer(b"0123456789+-. \ttTfFnNiI", dtype=np.uint8)] = True
+# The first two bytes, as a little-endian number, of cells that may be a number, a bool or a time.
+_MAY_BEGIN = np.zeros(1 << 16, dtype=bool)
+for _first in b"0123456789+-. \t":
+    _MAY_BEGIN[_first::256] = True
+for _pair in (b"tr", b"Tr", b"TR", b"fa", b"Fa", b"FA", b"na", b"nA", b"Na", b"NA", b"in", b"iN", b"In", b"IN"):
+    _MAY_BEGIN[int.from_bytes(_pair, "little")] = True
 
 
 class Parsed(NamedTuple):
@@ -151,7 +155,7 @@ def bare_text(text: pa.Array) -> pa.Array:
 
 def may_parse(cells: TextCells) -> Mask:
     """Which cells begin like a number, a bool or a time; the others are none. Cheap enough for every cell."""
-    return _MAY_BEGIN[cells.first_bytes()]
+    return _MAY_BEGIN[cells.first.astype(np.uint16)]
 
 
 def _shape_of(value: str) -> str | None:
