@@ -17,7 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from headrace.pipelines.code_digest.digest import CodeDigest, check_name, digest_function, unknown_module
+from headrace.pipelines.code_digest.digest import (
+    CodeDigest,
+    check_name,
+    digest_definitions,
+    digest_function,
+    unknown_module,
+)
 from headrace.pipelines.code_digest.module_index import module_index
 from headrace.pipelines.code_digest.project_modules import (
     ModuleFinder,
@@ -155,16 +161,16 @@ class FunctionRef:
         """
         roots = self._roots(root, code_path)
         expected = self.code_digest.partition(".")[0]
-        found = digest_function(self.module, self.qualname, roots)
-        if expected != found.definitions:
+        found = digest_definitions(self.module, self.qualname, roots)
+        if expected != found:
             raise CodeChanged(
                 f"expected the code of {self} that the plan was made from ({expected[:12]}), found other code"
-                f" ({found.definitions[:12]}) in {', '.join(map(str, search_folders(roots)))}\n"
+                f" ({found[:12]}) in {', '.join(map(str, search_folders(roots)))}\n"
                 "    fix: plan again, or build the image from the code that was planned"
             )
-        if _loaded.setdefault(str(self), found.definitions) != found.definitions:
+        if _loaded.setdefault(str(self), found) != found:
             _forget_project(ModuleFinder(roots))
-            _loaded[str(self)] = found.definitions
+            _loaded[str(self)] = found
         value: Any = import_project_module(self.module, roots)
         for name in self.qualname.split("."):
             try:

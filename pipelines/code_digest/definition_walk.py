@@ -32,15 +32,14 @@ class DefinitionWalk:
 
     Attributes:
         definitions: ``"module:name"`` of each definition reached with its digest; ``"module:*"`` is a whole module.
-        environment: ``"name==version"`` of each distribution named.
         caveats: What could not be seen.
     """
 
     def __init__(self, finder: ModuleFinder) -> None:
         self.definitions: dict[str, str] = {}
-        self.environment: dict[str, str] = {}
         self.caveats: dict[str, None] = {}
         self._finder = finder
+        self._installed: dict[FoundModule, None] = {}
         self._pending: list[tuple[FoundModule, ModuleIndex, Iterable[Unit]]] = []
         self._visited: set[tuple[str, ...]] = set()
         # What other modules' top-level statements do to a definition: patches and registrations.
@@ -58,18 +57,26 @@ class DefinitionWalk:
 
     def note_installed(self, found: FoundModule) -> None:
         """Counts an installed distribution, the standard library, or something that is not installed here."""
-        if found.kind == "stdlib":
-            version = f"{sys.version_info.major}.{sys.version_info.minor}"
-            self.environment[f"python=={version}"] = version
-        elif found.distribution is not None:
-            self.environment[str(found.distribution)] = found.distribution.content_digest
-        elif found.file is not None:
-            content = hashlib.sha256(found.file.read_bytes()).hexdigest()[:32]
-            self.environment[f"{found.name} (compiled)"] = content
-        else:
+        if found.kind == "missing" and found.file is None:
             top = found.name.partition(".")[0]
-            self.environment[f"{top} (not installed)"] = ""
             self.caveats[f"{top} is neither in the project nor installed: its code does not count"] = None
+        self._installed[found] = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """``"name==version"`` of each distribution that was named. Read here, for only the cache's key needs it."""
+        parts: dict[str, str] = {}
+        for found in self._installed:
+            if found.kind == "stdlib":
+                version = f"{sys.version_info.major}.{sys.version_info.minor}"
+                parts[f"python=={version}"] = version
+            elif found.distribution is not None:
+                parts[str(found.distribution)] = found.distribution.content_digest
+            elif found.file is not None:
+                parts[f"{found.name} (compiled)"] = hashlib.sha256(found.file.read_bytes()).hexdigest()[:32]
+            else:
+                parts[f"{found.name.partition('.')[0]} (not installed)"] = ""
+        return parts
 
     # From a name to its definitions
 

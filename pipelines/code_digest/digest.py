@@ -53,23 +53,33 @@ def digest_function(module: str, qualname: str, root: Roots) -> CodeDigest:
     >>> [part.partition("==")[0] for part in digest.parts]
     ['python']
     """
+    entry, walk = _walked(module, qualname, root)
+    environment = walk.environment
+    return CodeDigest(
+        digest=f"{_combined(entry, walk.definitions)}.{_combined('', environment)[:16]}",
+        parts={**dict(sorted(walk.definitions.items())), **dict(sorted(environment.items()))},
+        caveats=tuple(walk.caveats),
+    )
+
+
+def digest_definitions(module: str, qualname: str, root: Roots) -> str:
+    """`CodeDigest.definitions` alone: what a worker compares before it runs a function."""
+    entry, walk = _walked(module, qualname, root)
+    return _combined(entry, walk.definitions)
+
+
+def _walked(module: str, qualname: str, root: Roots) -> tuple[str, DefinitionWalk]:
     finder = ModuleFinder(root)
     found = finder.find(module)
     walk = DefinitionWalk(finder)
     if found.kind == "source":
-        index = require_index(found, finder)
-        require_name(index, module, qualname)
+        require_name(require_index(found, finder), module, qualname)
         walk.start(found.name, qualname.partition(".")[0])
     elif found.kind == "missing":
         raise unknown_module(module, finder)
     else:
         walk.note_installed(found)
-    entry = f"{found.name}:{qualname}"
-    return CodeDigest(
-        digest=f"{_combined(entry, walk.definitions)}.{_combined('', walk.environment)[:16]}",
-        parts={**dict(sorted(walk.definitions.items())), **dict(sorted(walk.environment.items()))},
-        caveats=tuple(walk.caveats),
-    )
+    return f"{found.name}:{qualname}", walk
 
 
 def check_name(module: str, qualname: str, root: Roots) -> None:
@@ -140,7 +150,7 @@ def unknown_module(module: str, finder: ModuleFinder) -> PipelineError:
 def _project_modules(finder: ModuleFinder, limit: int = 2000) -> list[str]:
     names: list[str] = []
     for folder in finder.folders:
-        pending = [(folder, "")]
+        pending = [(folder, "")] if folder.is_dir() else []
         while pending and len(names) < limit:
             current, prefix = pending.pop(0)
             for entry in sorted(current.iterdir()):

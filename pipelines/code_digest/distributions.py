@@ -4,12 +4,11 @@
 this looks at the folder of the same name first, and searches the others as bytes.
 """
 
-# ruff: noqa: PTH112, PTH116, PTH119, PTH122, PTH123
+# ruff: noqa: PTH112, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 # os.path costs a fifth of pathlib here, and `resolve` would follow links
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -47,7 +46,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class _Metadata:
-    folder: Path
+    folder: str
     name: str
     version: str
 
@@ -79,19 +78,33 @@ def editable_distribution_of(file: Path) -> Distribution | None:
     return best[1] if best else None
 
 
+def distribution_of_finder(finder: object) -> Distribution | None:
+    """The editable install that an import hook of setuptools stands for, from the hook's own table."""
+    module = sys.modules.get(getattr(finder, "__module__", ""))
+    file, mapping = getattr(module, "__file__", None), getattr(module, "MAPPING", None)
+    if module is None or file is None or not isinstance(mapping, dict):
+        return None
+    site = os.path.dirname(file)
+    for metadata in _installed(site, os.stat(site).st_mtime_ns):
+        # The hook's module is named after the distribution and its version, in the letters of an identifier.
+        named = metadata.name.replace(".", "_") in module.__name__
+        if named and re.sub(r"\W+", "_", f"__editable___{metadata.name}-{metadata.version}_finder") == module.__name__:
+            packages = tuple(sorted(Path(folder) for folder in mapping.values()))
+            return Distribution(metadata.name, metadata.version, packages)
+    return None
+
+
 @lru_cache(maxsize=256)
 def _installed(site: str, _changed: int) -> tuple[_Metadata, ...]:
     # Installing or removing a distribution changes the folder's modification time, and so this cache's key.
+    # `setup.py develop` leaves an egg-info in a source folder: that is a project, not an installation.
+    suffixes = (".dist-info", ".egg-info") if os.path.basename(site).endswith("-packages") else (".dist-info",)
     found = []
-    with os.scandir(site) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            # `setup.py develop` leaves an egg-info in a source folder: that is a project, not an installation.
-            is_egg = suffix == ".egg-info" and os.path.basename(site) in {"site-packages", "dist-packages"}
-            if suffix == ".dist-info" or is_egg:
-                name, _, version = stem.partition("-")
-                found.append(_Metadata(Path(entry.path), name, version.partition("-py")[0] or "unknown"))
-    return tuple(sorted(found, key=lambda metadata: metadata.name))
+    for name in sorted(os.listdir(site)):
+        if name.endswith(suffixes):
+            distribution, _, version = name.rpartition(".")[0].partition("-")
+            found.append(_Metadata(os.path.join(site, name), distribution, version.partition("-py")[0] or "unknown"))
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
@@ -113,7 +126,7 @@ def _records(metadata: _Metadata, relative: str) -> bool | None:
     line = relative.encode()
     for name, ends in (("RECORD", (b",",)), ("installed-files.txt", (b"\n",)), ("top_level.txt", ())):
         try:
-            listed = b"\n" + (metadata.folder / name).read_bytes().replace(b"\r\n", b"\n")
+            listed = b"\n" + Path(metadata.folder, name).read_bytes().replace(b"\r\n", b"\n")
         except OSError:
             continue
         if name == "top_level.txt":
@@ -132,25 +145,13 @@ def _editable_in(site: str, changed: int) -> tuple[tuple[Path, Distribution], ..
     found = []
     for metadata in _installed(site, changed):
         try:
-            direct = json.loads((metadata.folder / "direct_url.json").read_text(encoding="utf-8"))
+            direct = json.loads(Path(metadata.folder, "direct_url.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if direct.get("dir_info", {}).get("editable"):
             project = Path(unquote(urlparse(direct["url"]).path))
-            packages = _mapped_folders(metadata) or _package_folders(project)
-            found.append((project, Distribution(metadata.name, metadata.version, packages)))
+            found.append((project, Distribution(metadata.name, metadata.version, _package_folders(project))))
     return tuple(found)
-
-
-def _mapped_folders(metadata: _Metadata) -> tuple[Path, ...]:
-    """The folders in the MAPPING of a finder that setuptools wrote for an editable install."""
-    for finder in metadata.folder.parent.glob(f"__editable___{metadata.name}_*_finder.py"):
-        for statement in ast.parse(finder.read_bytes()).body:
-            if isinstance(statement, ast.AnnAssign | ast.Assign) and statement.value is not None:
-                target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-                if isinstance(target, ast.Name) and target.id == "MAPPING":
-                    return tuple(sorted(Path(folder) for folder in ast.literal_eval(statement.value).values()))
-    return ()
 
 
 def _package_folders(project: Path) -> tuple[Path, ...]:

@@ -13,7 +13,12 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Literal
 
-from headrace.pipelines.code_digest.distributions import Distribution, distribution_in, editable_distribution_of
+from headrace.pipelines.code_digest.distributions import (
+    Distribution,
+    distribution_in,
+    distribution_of_finder,
+    editable_distribution_of,
+)
 from headrace.pipelines.errors import Location, PipelineError, Problem
 
 Roots = Path | str | tuple[Path | str, ...]
@@ -157,7 +162,7 @@ class ModuleFinder:
 
     def _outside(self, site: Path) -> bool:
         # Folders of scripts come and go on sys.path: what a name means must not depend on what was imported before.
-        return site.name == "site-packages" or not any(site.is_relative_to(folder) for folder in self.folders)
+        return site.name.endswith("-packages") or not any(site.is_relative_to(folder) for folder in self.folders)
 
     def _stable_name(self, name: str, file: Path | None) -> str:
         for folder in self.folders:
@@ -198,7 +203,8 @@ class ModuleFinder:
                 found = _in_folder(base, rest) if rest else (origin, (base,), True)
                 if found is not None:
                     anchor = found[0] or found[1][0]
-                    return self._classified(name, found[0], found[1], editable_distribution_of(anchor))
+                    owner = distribution_of_finder(finder) or editable_distribution_of(anchor)
+                    return self._classified(name, found[0], found[1], owner)
         return None
 
     def _classified(

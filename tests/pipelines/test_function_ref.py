@@ -172,6 +172,12 @@ def test_load_refuses_other_code_but_not_other_formatting(tmp_path: Path) -> Non
         ref.load(root)
 
 
+def test_load_names_the_nearest_module_when_there_is_none(tmp_path: Path) -> None:
+    root = project(tmp_path, model="def f(): return 1")
+    with pytest.raises(PipelineError, match=r"did you mean model\?"):
+        FunctionRef("modle", "f", "0").load(root)
+
+
 def test_an_edit_is_seen_by_a_process_that_lives_on(tmp_path: Path) -> None:
     root = project(tmp_path, model="from rates import R\ndef f(): return R")
     for value in range(1, 5):
