@@ -42,11 +42,11 @@ class DistinctSketch:
         if len(self._smallest) == SIZE:
             hashes = hashes[hashes < self._smallest[-1]]
         elif len(hashes) > 2 * SIZE:
-            # np.unique sorts; selecting what can be among the smallest first is cheaper, unless most repeat.
-            smallest = np.unique(np.partition(hashes, 2 * SIZE)[: 2 * SIZE])
+            # Sorting is what costs; selecting what can be among the smallest first is cheaper, unless most repeat.
+            smallest = _sorted_distinct(np.partition(hashes, 2 * SIZE)[: 2 * SIZE])
             hashes = smallest if len(smallest) >= SIZE else hashes
         if len(hashes):
-            self._smallest = np.unique(np.concatenate([self._smallest, hashes]))[:SIZE]
+            self._smallest = _sorted_distinct(np.concatenate([self._smallest, hashes]))[:SIZE]
 
     def merge(self, other: DistinctSketch) -> None:
         """Adds all values that `other` saw."""
@@ -57,6 +57,12 @@ class DistinctSketch:
         if len(self._smallest) < SIZE:
             return len(self._smallest)
         return round((SIZE - 1) / ((float(self._smallest[-1]) + 1) / 2.0**64))
+
+
+def _sorted_distinct(hashes: Array) -> Array:
+    """As `np.unique`, which for integers builds a hash table first: four times slower here (NumPy 2.4)."""
+    ordered = np.sort(hashes)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
 
 
 def hash_numbers(values: Array) -> Array:

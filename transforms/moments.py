@@ -31,20 +31,21 @@ class Moments:
     @classmethod
     def of(cls, values: Array, counts: Array | None = None) -> Moments:
         """Moments of `values`, shape `(n,)`, each occurring `counts` times (once when None)."""
+        # Sums, not np.dot: BLAS brings threads of its own, which fight with those of a pass.
         with np.errstate(over="ignore", invalid="ignore"):
             if counts is None:
                 if not len(values):
                     return cls()
                 mean = float(np.mean(values, dtype=np.float64))
                 spread = values - np.float64(mean)
-                return cls(len(values), mean, float(np.dot(spread, spread)))
+                return cls(len(values), mean, float(np.square(spread, out=spread).sum()))
             total = int(counts.sum())
             if not total:
                 return cls()
             weights = counts.astype(np.float64)
-            mean = float(np.dot(values.astype(np.float64), weights)) / total
+            mean = float((values * weights).sum()) / total
             spread = values - np.float64(mean)
-            return cls(total, mean, float(np.dot(spread * spread, weights)))
+            return cls(total, mean, float((spread * spread * weights).sum()))
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both together."""
