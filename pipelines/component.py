@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import difflib
 import functools
 import sys
@@ -13,7 +14,7 @@ from typing import Any, overload
 
 from headrace.pipelines import plan
 from headrace.pipelines.artifact_types import artifact_class
-from headrace.pipelines.component_spec import ComponentSpec, OutputSpec, ParameterSpec, parse
+from headrace.pipelines.component_spec import ComponentSpec, OutputSpec, ParameterSpec, kind_of, parse
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.input_files import encode_files
@@ -69,7 +70,8 @@ class OutputChannel:
 class PipelineParameter:
     """A run-time parameter of a pipeline, as a step's argument.
 
-    In the notation `Pipeline(components=[...])` make one by hand; a `@pipeline` function's arguments are made into them.
+    In the notation `Pipeline(components=[...])` make one by hand; a `@pipeline` function's arguments are made into
+    them.
 
     Args:
         name: The name that `-p name=value` sets.
@@ -323,13 +325,10 @@ def argument_value(parameter: ParameterSpec, given: Any, root: str | None) -> pl
         fix = "declare the argument as Input[...], or pass an output parameter"
         raise NotAllowed(f"expected {parameter.kind}, received the artifact {given}", fix)
     if isinstance(given, OutputChannel | PipelineParameter):
-        from headrace.pipelines.component_spec import kind_of
-
         kind = given.type if isinstance(given, OutputChannel) else kind_of(given.type)
         if not _kinds_fit(kind, parameter.kind):
-            raise NotAllowed(
-                f"expected {parameter.kind}, received {given if isinstance(given, OutputChannel) else given.name!r} of type {kind}"
-            )
+            said = given if isinstance(given, OutputChannel) else repr(given.name)
+            raise NotAllowed(f"expected {parameter.kind}, received {said} of type {kind}")
         return given.value() if isinstance(given, OutputChannel) else plan.Parameter(given.name)
     if _holds_channels(given):
         return _nested(given)
@@ -352,6 +351,7 @@ def _kinds_fit(given: str, expected: str) -> bool:
 
 
 def _holds_channels(value: Any) -> bool:
+    value = fields_of(value)
     if isinstance(value, Mapping):
         return any(_holds_channels(item) for item in value.values())
     if isinstance(value, list | tuple):
@@ -359,7 +359,14 @@ def _holds_channels(value: Any) -> bool:
     return isinstance(value, OutputChannel | PipelineParameter)
 
 
+def fields_of(value: Any) -> Any:
+    """Gives a dataclass argument, such as Filesystem(base_directory=parameter), as a dict of its fields."""
+    is_record = dataclasses.is_dataclass(value) and not isinstance(value, type | OutputChannel | PipelineParameter)
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)} if is_record else value
+
+
 def _nested(value: Any) -> plan.Value:
+    value = fields_of(value)
     if isinstance(value, OutputChannel):
         if not value.is_result:
             raise NotAllowed(f"expected a JSON value, received the artifact {value}")
@@ -459,16 +466,16 @@ def component(
     """Makes a typed function into a component.
 
     Args:
-        function: Takes `Input[...]` and `Output[...]` artifacts and plain typed arguments; returns None, or a NamedTuple or dataclass of
-            output parameters.
+        function: Takes `Input[...]` and `Output[...]` artifacts and plain typed arguments; returns None, or a
+            NamedTuple or dataclass of output parameters.
         name: The component's name, if not the function's.
         imports: Modules that its worker is to have imported before it starts, such as ``("keras",)``.
         place: ``"driver"`` for a component that only asks the store.
-        check: Called when a pipeline is built with the arguments as given; yields (what is wrong, what to do) for arguments that do
-            not go together.
+        check: Called when a pipeline is built with the arguments as given; yields (what is wrong, what to do) for
+            arguments that do not go together.
 
     >>> @component
-    ... def Count(examples: Input[Examples], counts: Output[Counts], *, split: str = "train") -> None:   # doctest: +SKIP
+    ... def Count(examples: Input[Examples], counts: Output[Counts], *, split: str = "train") -> None:
     ...     counts.write({"rows": examples.read(split).num_rows})
     """
     if function is not None:

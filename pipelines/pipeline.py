@@ -13,7 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_origin, overload
 
 from headrace.pipelines import plan
-from headrace.pipelines.component import RECORDING, OutputChannel, PipelineParameter, RecordedStep, author_location
+from headrace.pipelines.component import (
+    RECORDING,
+    OutputChannel,
+    PipelineParameter,
+    RecordedStep,
+    author_location,
+    fields_of,
+)
 from headrace.pipelines.component_spec import kind_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import project_root
@@ -30,7 +37,8 @@ class Pipeline:
     Args:
         name: The pipeline's name.
         components: Every step of it.
-        root: The project root; by default the nearest folder above the author's file with a pyproject.toml, setup.py or .git.
+        root: The project root; by default the nearest folder above the author's file with a pyproject.toml, setup.py or
+            .git.
 
     Raises:
         PipelineError: With every problem of the pipeline at once.
@@ -81,7 +89,7 @@ class PipelineFunction:
         recording: list[RecordedStep] = []
         token = RECORDING.set(recording)
         try:
-            self.function(**{name: parameter for name, parameter in parameters.items()})
+            self.function(**parameters)
         finally:
             RECORDING.reset(token)
         traced = Pipeline.__new__(Pipeline)
@@ -179,7 +187,7 @@ def build(
 
 def in_order(steps: Sequence[plan.Step]) -> list[plan.Step]:
     """Orders steps by their channels, and by id where the channels leave it open."""
-    waiting = {step.id: {up for up in step.upstream()} for step in steps}
+    waiting = {step.id: set(step.upstream()) for step in steps}
     by_id = {step.id: step for step in steps}
     ready = [id_ for id_, upstream in waiting.items() if not upstream]
     heapq.heapify(ready)
@@ -247,6 +255,7 @@ def _declared_parameters(
     def within(value: Any) -> list[PipelineParameter]:
         if isinstance(value, PipelineParameter):
             return [value]
+        value = fields_of(value)
         if isinstance(value, Mapping):
             return [found for item in value.values() for found in within(item)]
         if isinstance(value, list | tuple) and not isinstance(value, OutputChannel):
