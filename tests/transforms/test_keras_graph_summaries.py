@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -20,7 +21,7 @@ floats = st.floats(-1e6, 1e6, width=32)
 
 def _shards(values, cuts):
     edges = [0, *sorted(cut % (len(values) + 1) for cut in cuts), len(values)]
-    return [values[a:b] for a, b in zip(edges, edges[1:])]
+    return [values[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @quick

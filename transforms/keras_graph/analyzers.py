@@ -1,4 +1,4 @@
-"""Analyzers of Keras' own layers: what travels to the workers, without Keras. Each binds a layer's settings to pure functions."""
+"""Analyzers of Keras' own layers: a layer's settings bound to pure functions, which travels without Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of each feature: dtype, static shape, categories and how its rows are stored; as JSON beside the graph."""
+"""What is known of each feature: dtype, static shape, categories and how its rows are stored; and that as JSON."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def describe(outputs: Any) -> dict[str, FeatureSpec]:
 
     Raises:
         TypeError: Not a dict of names to KerasTensors.
-        ValueError: An output that depends on no column, is sparse, or has an unknown size beyond the batch.
+        ValueError: An output that depends on no column, or has an unknown size beyond the batch.
     """
     if not isinstance(outputs, dict) or not outputs:
         raise TypeError(
@@ -100,21 +100,16 @@ def _describe(name: Any, tensor: Any) -> FeatureSpec:
         raise TypeError(f"a feature's name is a string that is not empty; got {name!r}")
     if not symbolic_graph.is_symbolic(tensor):
         raise TypeError(
-            f"feature {name!r}: expected a tensor computed from the inputs, got {_shown(tensor)}; a constant is no feature"
+            f"feature {name!r}: expected a tensor computed from the inputs, got {_shown(tensor)}: a constant "
+            "is no feature"
         )
     columns = symbolic_graph.columns(tensor)
     if not columns:
         raise ValueError(f"feature {name!r} depends on no raw column: leave it out")
-    if getattr(tensor, "sparse", False):
-        raise ValueError(
-            f"feature {name!r} is a sparse tensor: remove sparse=True; wide ones are stored as indices anyway"
-        )
-    if getattr(tensor, "ragged", False):
-        raise ValueError(f"feature {name!r} is a ragged tensor: pad it to a fixed length")
     shape = tuple(tensor.shape)
     if not shape or shape[0] is not None or None in shape[1:]:
         raise ValueError(
-            f"feature {name!r} has the shape {shape}: expected (None, ...) with the rows first and every other size known; "
+            f"feature {name!r} has the shape {shape}: expected (None, ...), the rows first and every other size known: "
             "reshape it, or pad it to a fixed length"
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
@@ -139,7 +134,7 @@ def _categories(spec: FeatureSpec, tensor: Any) -> FeatureSpec:
         if layer.pad_to_max_tokens and layer.output_mode != "int":
             size = layer.max_tokens
         # A padded one-hot has columns that no token has.
-        tokens = (one if isinstance(one, str) else int(one) for one in layer.get_vocabulary())
+        tokens = (str(one) if isinstance(one, str) else int(one) for one in layer.get_vocabulary())
         return replace(spec, size=int(size), vocabulary=tuple(tokens))
     if isinstance(layer, keras.layers.Discretization):
         boundaries = tuple(float(one) for one in layer.bin_boundaries)

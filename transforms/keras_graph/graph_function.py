@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,9 +50,9 @@ def storage_function(
     finishing: dict[str, Any] = {}
     for name, tensor in outputs.items():
         layer, node = symbolic_graph.producer(tensor)
-        if specs[name].encoding == "dense":
+        if specs[name].encoding == "dense" or layer.sparse:
             reached[name] = tensor
-            finishing[name] = lambda value, dtype=specs[name].dtype: tf.cast(value, dtype)
+            finishing[name] = functools.partial(_dense, name, specs[name].dtype)
         else:
             reached[name] = node.arguments.args[0]
             finishing[name] = indices_of(layer)
@@ -64,6 +65,18 @@ def storage_function(
         return {name: finishing[name](values[name]) for name in outputs}
 
     return function
+
+
+def _dense(name: str, dtype: str, value: Any) -> Any:
+    import tensorflow as tf
+
+    # A KerasTensor does not tell: `x * 2` says it is sparse.
+    if not isinstance(value, tf.Tensor):
+        raise ValueError(
+            f"feature {name!r} is a {type(value).__name__}: make it dense (no sparse=True, no ragged=True), or pad it "
+            "to a fixed length; a wide one-hot is stored as its index anyway"
+        )
+    return tf.cast(value, dtype)
 
 
 def _expand(inputs: Mapping[str, ModelInput]) -> Any:

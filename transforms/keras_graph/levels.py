@@ -85,6 +85,7 @@ def settle(
         if not pending and not stale:
             if error is not None:
                 raise error
+            _check_lengths(symbolic_graph.symbolic_leaves(outputs), inputs)
             return Settled(symbolic, outputs, traces, passes)
         ready = _ready(pending)
         if not ready:
@@ -98,9 +99,10 @@ def settle(
             continue
         if not any(group.rows for group in train_groups):
             raise ValueError(
-                f"the train split has no rows, and {len(ready)} layers ({ready[0].layer.name!r} first) learn their state "
-                "from it: look at the split and the filters of ExampleGen"
+                f"the train split has no rows, and {len(ready)} layers ({ready[0].layer.name!r} first) learn from "
+                "it: look at the split and the filters of ExampleGen"
             )
+        _check_lengths([tensor for one in ready for tensor in one.inputs], inputs)
         level = _level(ready, symbolic, inputs)
         computed = run_pass(
             train_groups, level, columns=level.columns(), beam_args=beam_args, engine=engine, on_rows=on_rows
@@ -110,8 +112,8 @@ def settle(
             known.states[one.key] = state
             known.inputs[one.key] = _fingerprints(one, trace)
     raise ValueError(
-        f"preprocessing_fn has other layers each time it is traced ({_MOST_TRACES} times): it must build the same graph "
-        "from the same inputs; look for random numbers, and for layers made once and kept in a variable"
+        f"preprocessing_fn has other layers each time it is traced ({_MOST_TRACES} times): it must build the same "
+        "graph from the same inputs; look for random numbers, and for layers made once and kept in a variable"
     )
 
 
@@ -153,6 +155,18 @@ def _ready(pending: list[TracedLayer]) -> list[TracedLayer]:
             for tensor in symbolic_graph.upstream(called_on)
         )
     ]
+
+
+def _check_lengths(tensors: list[Any], inputs: Mapping[str, ModelInput]) -> None:
+    used = {column for tensor in tensors for column in symbolic_graph.columns(tensor)}
+    for column in sorted(used):
+        # Padded to the longest of a batch, a row's features would depend on the rows beside it.
+        if None in inputs[column].shape:
+            raise ValueError(
+                f"column {column!r} is a list of any length, which preprocessing_fn cannot take; state a fixed length "
+                "n in the schema, to which shorter lists are padded: "
+                f'feature {{ name: "{column}" shape {{ dim {{ size: n }} }} }}'
+            )
 
 
 @dataclass(frozen=True)
@@ -280,6 +294,6 @@ def _evaluator(name: str) -> Evaluator:
     found = _evaluators.get(name)
     if found is None:
         raise RuntimeError(
-            "a layer behind other layers is evaluated in the process that traced it: run this pass with the DirectRunner"
+            "a layer behind other layers is evaluated in the process that traced it: run with Beam's DirectRunner"
         )
     return found

@@ -175,6 +175,6 @@ def check_exact(column: pa.Array, one: ModelInput) -> None:
     if bounds["min"] is not None and not feature_model.is_exact_in_float32(bounds["min"], bounds["max"]):
         raise ValueError(
             f"column {one.name!r} is float32 with NaN for missing values, and has integers up to "
-            f"{max(abs(bounds['min']), bounds['max']):,} which float32 cannot hold: state in the schema what stands for "
-            f'a missing value: feature {{ name: "{one.name}" annotation {{ tag: "default=0" }} }}'
+            f"{max(abs(bounds['min']), bounds['max']):,} which float32 cannot hold: state in the schema what stands "
+            f'for a missing value: feature {{ name: "{one.name}" annotation {{ tag: "default=0" }} }}'
         )

@@ -141,7 +141,7 @@ def _resources(outputs: list[Any]) -> list[Any]:
             continue
         for layer in operation._flatten_layers():
             mine = [variable.value for variable in layer.variables]
-            mine += [layer.lookup_table] if hasattr(layer, "lookup_table") else []
+            mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
             if not type(layer).__module__.startswith("keras."):
                 # A layer of someone else's may own tables under any name.
                 mine.append(layer)

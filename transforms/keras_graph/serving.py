@@ -82,8 +82,8 @@ def model_features(model: keras.Model, saved: SavedTransform) -> list[str]:
     unknown = [name for name in taken if name not in saved.feature_specs]
     if unknown:
         raise ValueError(
-            f"the model's inputs {unknown} are no features; the transform gives {saved.feature_names()}: build the model "
-            "on the tensors that build_model receives"
+            f"the model's inputs {unknown} are no features; the transform gives {saved.feature_names()}: build the "
+            "model on the tensors that build_model receives"
         )
     return [name for name in saved.feature_specs if name in taken]
 
@@ -96,8 +96,7 @@ def _packed(model: keras.Model, features: Mapping[str, Any]) -> Any:
     """The features in the structure that the model was built on."""
     if not _is_functional(model):
         return dict(features)
-    structure = keras.tree.map_structure(lambda one: features[one.name], model.input)
-    return structure
+    return keras.tree.map_structure(lambda one: features[one.name], model.input)
 
 
 def _named(model: keras.Model, outputs: Any, names: Sequence[str] | None) -> dict[str, Any]:

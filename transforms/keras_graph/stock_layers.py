@@ -63,6 +63,23 @@ class DiscretizationState(LayerState):
         layer.bin_boundaries = list(state)
 
 
+class _EmptyTable:
+    """A lookup table without keys, which TensorFlow has none of: every value is out of vocabulary."""
+
+    def __init__(self, default_value: int) -> None:
+        self._default_value = default_value
+
+    def lookup(self, keys: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.zeros_like(keys, dtype="int64") + self._default_value
+
+    def size(self) -> Any:
+        import tensorflow as tf
+
+        return tf.constant(0, "int64")
+
+
 class LookupState(LayerState):
     """StringLookup and IntegerLookup, in every output mode."""
 
@@ -103,13 +120,12 @@ class LookupState(LayerState):
             return
         if layer._token_start_index() == 0 and layer.output_mode != "int":
             raise ValueError(
-                f"{type(layer).__name__} layer {layer.name!r} with num_oov_indices=0 has an empty vocabulary: its input "
-                "is missing in every row of the train split; drop the feature, or give num_oov_indices=1"
+                f"{type(layer).__name__} layer {layer.name!r} with num_oov_indices=0 has an empty vocabulary: its "
+                "input is missing in every row of the train split; drop the feature, or give num_oov_indices=1"
             )
         import tensorflow as tf
 
-        # `set_vocabulary` refuses an empty one; every value is then out of vocabulary.
-        layer.lookup_table = layer._lookup_table_from_tokens(tf.constant([], layer.vocabulary_dtype))
+        layer.lookup_table = _EmptyTable(layer._default_value)
         if layer.output_mode == "tf_idf":
             width = layer.max_tokens if layer.pad_to_max_tokens else layer._token_start_index()
             layer.idf_weights = tf.Variable(np.zeros(width, np.float32), trainable=False)

@@ -69,7 +69,7 @@ def _one_hot(indices: np.ndarray, width: int) -> pa.Array:
 
 
 def _multi_hot(indices: np.ndarray, width: int) -> pa.Array:
-    indices = np.sort(indices.reshape(len(indices), -1), axis=1)
+    indices = np.sort(indices, axis=1)
     kept = (indices >= 0) & (indices < width)
     kept[:, 1:] &= indices[:, 1:] != indices[:, :-1]
     offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)

@@ -37,7 +37,7 @@ def analyze_and_trace(
     """Computes the state of a `preprocessing_fn`'s layers over the train split and gives the finished transform.
 
     Args:
-        preprocessing_fn: From a dict of `keras.KerasTensor`, scalars `(None, 1)`, to a dict of them; nobody calls adapt.
+        preprocessing_fn: From a dict of KerasTensors, scalars `(None, 1)`, to a dict of them; nobody calls adapt.
         schema: The raw columns.
         train_groups: Row groups of the train split.
         arrow_schema: The Arrow types of the Examples, where they are at hand.
