@@ -28,6 +28,7 @@ def build_model(
     embedding: int = 8,
     dropout: float = 0.1,
     weather: bool = True,
+    steps_per_execution: int = 16,
 ) -> keras.Model:
     """Builds and compiles the classifier.
 
@@ -40,6 +41,7 @@ def build_model(
         embedding: Length of the vector of an id.
         dropout: Share of the inputs of both dense layers that a training step sets to 0.
         weather: False trains on the schedule alone, which is not good enough to be blessed.
+        steps_per_execution: Steps from one return to Python to the next; the weights are the same for any number.
 
     Returns:
         A compiled model with one output of shape (None, 1), the probability that the flight is late.
@@ -62,6 +64,7 @@ def build_model(
         optimizer=keras.optimizers.Adam(rate),
         loss="binary_crossentropy",
         metrics=[keras.metrics.AUC(name="auc"), keras.metrics.BinaryCrossentropy(name="log_loss")],
+        steps_per_execution=steps_per_execution,
         jit_compile=False,  # on a CPU, XLA compiles this network for longer than it trains
     )
     return model
