@@ -1,4 +1,4 @@
-"""What a running component may ask of the step it runs in: progress, warnings, scratch space, Beam's arguments, a verdict."""
+"""What a running component may ask of its step: progress, warnings, scratch space, Beam's arguments, a verdict."""
 
 from __future__ import annotations
 
@@ -108,6 +108,11 @@ def step_context() -> StepContext:
         context = StepContext()
         _CURRENT.set(context)
     return context
+
+
+def inside_a_step() -> bool:
+    """Tells whether a step runs here."""
+    return _CURRENT.get() is not None
 
 
 def enter(context: StepContext) -> contextvars.Token[StepContext | None]:

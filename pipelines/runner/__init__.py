@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.runner.options import Listener, RunOptions
 
@@ -26,5 +27,10 @@ def run(plan: Plan, *, listener: Listener | None = None, **options: Any) -> Run:
         StoreError: The store cannot be opened.
     """
     from headrace.pipelines.runner.driver import Driver
+    from headrace.pipelines.step_context import inside_a_step
 
+    if inside_a_step():
+        what = f"pipeline {plan.name} is run by the file that a step of it imports"
+        fix = 'put the call of run() under `if __name__ == "__main__":`'
+        raise PipelineError(Problem(what, fix, plan.locations.get(""), "run-at-import"))
     return Driver(plan, RunOptions(**options), listener or Listener()).run()
