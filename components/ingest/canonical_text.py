@@ -1,17 +1,17 @@
 """The text of a typed value, so that rows of Parquet or SQL are split by the same rule as the cells of a CSV file.
 
-| type                       | text                                                                                     |
-|----------------------------|------------------------------------------------------------------------------------------|
-| null                       | empty, as an absent cell in CSV                                                          |
-| string, binary             | itself                                                                                   |
-| bool                       | `true`, `false`                                                                          |
-| integer                    | decimal digits: the same for every width                                                 |
-| float                      | an integral value below 2**53 as that integer, others the shortest text that reads back  |
-| decimal                    | its digits with its scale                                                                |
-| date                       | `YYYY-MM-DD`                                                                             |
-| timestamp                  | `YYYY-MM-DD hh:mm:ss.ffffff`, in UTC with `Z` when it has a zone: the same for each unit |
-| list of these              | the texts of its items joined by `,`                                                     |
-| struct, map, list of lists | JSON                                                                                     |
+| type                       | text                                                                                    |
+|----------------------------|-----------------------------------------------------------------------------------------|
+| null                       | empty, as an absent cell in CSV                                                         |
+| string, binary             | itself                                                                                  |
+| bool                       | `true`, `false`                                                                         |
+| integer                    | decimal digits: the same for every width                                                |
+| float                      | an integral value below 2**53 as that integer, others the shortest text that reads back |
+| decimal                    | its digits with its scale                                                               |
+| date                       | `YYYY-MM-DD`                                                                            |
+| timestamp                  | `YYYY-MM-DD hh:mm:ss.ffffff`, in UTC with `Z` if it has a zone: the same for each unit  |
+| list of these              | the texts of its items joined by `,`                                                    |
+| struct, map, list of lists | JSON                                                                                    |
 
 So int32 to int64, int to float and milliseconds to microseconds move no row to another split.
 """

@@ -240,7 +240,8 @@ def finish_part(part: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_null(part.type) or (pa.types.is_string(part.type) and not pa.types.is_string(kind)):
         # Text beside values is a part that has nothing but quoted null markers.
         return pa.nulls(len(part), kind)
-    return part.cast(kind)
+    # An integer above 2**53 among floats is rounded, as it would be if its text were read as a float.
+    return part.cast(kind, safe=not pa.types.is_floating(kind))
 
 
 def given_type(name: str, kind: str | pa.DataType) -> pa.DataType:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from headrace.pipelines.errors import DataError
 
@@ -19,15 +19,22 @@ UTF8 = ("utf-8", "utf8", "utf-8-sig")
 
 @contextmanager
 def open_binary(path: str) -> Iterator[BinaryIO]:
-    """Opens a local path or an fsspec URL for reading."""
-    if "://" not in path:
-        with Path(path).open("rb") as file:
-            yield file
-        return
-    import fsspec
+    """Opens a local path or an fsspec URL for reading.
 
-    with fsspec.open(path, "rb") as remote:
-        yield remote
+    Raises:
+        DataError: It is gone, or not to be read.
+    """
+    try:
+        if "://" not in path:
+            file = Path(path).open("rb")  # noqa: SIM115
+        else:
+            import fsspec
+
+            file = fsspec.open(path, "rb").open()
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror or error}", "Check that it exists.", file=path) from None
+    with file:
+        yield file
 
 
 def open_csv(path: str, encoding: str = "utf-8") -> Iterator[tuple[str, BinaryIO]]:
@@ -54,7 +61,7 @@ def open_csv(path: str, encoding: str = "utf-8") -> Iterator[tuple[str, BinaryIO
         if lower.endswith(".zip"):
             yield from _members(path, file, encoding)
         elif lower.endswith(".gz"):
-            yield path, _decoded(gzip.GzipFile(fileobj=file), encoding)
+            yield path, _decoded(cast(IO[bytes], gzip.GzipFile(fileobj=file)), encoding)
         else:
             yield path, _decoded(file, encoding)
 
@@ -100,7 +107,7 @@ def _members(path: str, file: BinaryIO, encoding: str) -> Iterator[tuple[str, Bi
                 yield f"{path}/{name}", _decoded(member, encoding)
 
 
-def _decoded(stream: BinaryIO | gzip.GzipFile | zipfile.ZipExtFile, encoding: str) -> BinaryIO:
+def _decoded(stream: IO[bytes], encoding: str) -> BinaryIO:
     if encoding.lower() in UTF8:
         return stream  # type: ignore[return-value]
     return io.BufferedReader(_Transcoder(stream, encoding), 1 << 16)  # type: ignore[arg-type]

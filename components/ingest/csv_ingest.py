@@ -1,12 +1,14 @@
 """CSV files to typed batches by split, in one pass over the text, block by block in a few threads.
 
     bytes --CsvStream--> blocks of whole rows --parse_block--> columns of text --+--> hash of the text --> split
-                                                                                 +--> values, and what they say of the type
+                                                                                 +--> values, and what they say of the
+                                                                                 type
 
-The type of a column is known when all rows have been seen. Until then each block is kept as the values it parses to, in memory and then in a
-scratch file (`Spill`); afterwards it is widened to the final types, which costs nothing in the usual case that it has them. Only where a column
-proves to be text after blocks of it were kept as values (`007` is lost in 7) are the files read a second time, with the types then known. When
-every type is given, rows stream through and nothing is kept. Memory is bounded by the blocks in flight and `Spill`'s bound.
+The type of a column is known when all rows have been seen. Until then each block is kept as the values it parses to,
+in memory and then in a scratch file (`Spill`); afterwards it is widened to the final types, which costs nothing in
+the usual case that it has them. Only where a column proves to be text after blocks of it were kept as values (`007`
+is lost in 7) are the files read a second time, with the types then known. When every type is given, rows stream
+through and nothing is kept. Memory is bounded by the blocks in flight and `Spill`'s bound.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from headrace.components.ingest.ingested import Ingested, IngestReport
 from headrace.components.ingest.ordered_map import ordered_map, worker_count
 from headrace.components.ingest.quarantine import Quarantine
 from headrace.components.ingest.spill import Spill
+from headrace.components.ingest.split_stream import split_batch
 from headrace.components.ingest.splits import UNPLACED, SingleSplit, SplitRule, TimeSplit
 from headrace.pipelines.errors import DataError
 
@@ -44,9 +47,10 @@ class CsvOptions:
     """How CSV text is read.
 
     Args:
-        null_values: Texts of a cell that mean missing. A quoted one is text in a text column, so that `""` is the empty string; in a
-            column of another type it is missing, since there is no such number, date or bool.
-        column_types: Types by column (`given_type`), instead of inferring them. A cell that is not of its type is a bad row.
+        null_values: Texts of a cell that mean missing. A quoted one is text in a text column, so that `""` is the
+            empty string; in a column of another type it is missing, since there is no such number, date or bool.
+        column_types: Types by column (`given_type`), instead of inferring them. A cell that is not of its type is a
+            bad row.
         delimiter: One character.
         encoding: Of the text.
         block_bytes: About how much text to handle at a time.
@@ -80,15 +84,17 @@ def ingest_csv(
     Args:
         sources: Files in order, each with its rule.
         scratch: Folder for a scratch file.
-        quarantine: Parquet file for bad rows (file, row, column, text, reason), written if there are any; None makes a bad row an error.
+        quarantine: Parquet file for bad rows (file, row, column, text, reason), written if there are any; None makes a
+            bad row an error.
         options: How the text is read.
 
     Returns:
         The schema, in the first file's column order, and the batches in the order of the rows.
 
     Raises:
-        DataError: A header is empty, has duplicate names or other columns than the first file's; a row is malformed, not UTF-8, not of a
-            given type, or without the time that splits it; a column is almost but not quite of one type; there are no rows.
+        DataError: A header is empty, has duplicate names or other columns than the first file's; a row is malformed,
+            not UTF-8, not of a given type, or without the time that splits it; a column is almost but not quite of one
+            type; there are no rows.
 
     >>> import tempfile, pathlib
     >>> from headrace.components.ingest.splits import split_rule
@@ -286,25 +292,6 @@ class _Pass:
         return DataError(
             "there are no rows: only headers", "Give files that have rows.", file=", ".join(self.report.files[:3])
         )
-
-
-def split_batch(
-    batch: pa.RecordBatch, numbers: np.ndarray, names: Sequence[str]
-) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The rows of each split that has any, in their order.
-
-    Args:
-        batch: n rows.
-        numbers: n split numbers.
-        names: The splits, by number.
-    """
-    counts = np.bincount(numbers, minlength=len(names))
-    for number, name in enumerate(names):
-        if counts[number] == batch.num_rows:
-            if batch.num_rows:
-                yield name, batch
-        elif counts[number]:
-            yield name, batch.filter(pa.array(numbers == number))
 
 
 def _bad_cell(text: TextBlock, index: int, name: str, reason: str, fix: str) -> BadRow:

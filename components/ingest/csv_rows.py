@@ -1,11 +1,12 @@
 r"""Where the rows of a CSV stream end: cuts it into blocks of whole rows, and sets aside rows whose quoting is broken.
 
-The dialect is RFC 4180's with the leniency that the csv module, pandas and Arrow share: a quote opens a quoted cell only at a cell's start, is
-doubled inside it, and is a plain character elsewhere; rows end with `\n`, `\r\n` or `\r`; empty lines are no rows. What those readers accept
-silently and this refuses: text behind a closing quote, and a quote that is never closed.
+The dialect is RFC 4180's with the leniency that the csv module, pandas and Arrow share: a quote opens a quoted cell
+only at a cell's start, is doubled inside it, and is a plain character elsewhere; rows end with `\n`, `\r\n` or `\r`;
+empty lines are no rows. What those readers accept silently and this refuses: text behind a closing quote, and a quote
+that is never closed.
 
-A block without quotes is cut at its last line break. A block whose quotes all stand where the dialect has them (checked with NumPy) is cut
-at its last line break outside quotes. Only other blocks are scanned row by row.
+A block without quotes is cut at its last line break. A block whose quotes all stand where the dialect has them
+(checked with NumPy) is cut at its last line break outside quotes. Only other blocks are scanned row by row.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class CsvStream:
 
 
 def sound_end(buffer: bytes, delimiter: bytes, line_end: bytes, final: bool) -> int:
-    """Where the last whole row ends if every quote stands where the dialect has one; 0 for no whole row; -1 if one does not."""
+    """Where the last whole row ends; 0 for no whole row, -1 if a quote stands where the dialect has none."""
     text = np.frombuffer(buffer, dtype=np.uint8)
     quotes = np.flatnonzero(text == _QUOTE)
     edges = np.zeros(256, dtype=bool)
@@ -180,7 +181,7 @@ def sound_end(buffer: bytes, delimiter: bytes, line_end: bytes, final: bool) -> 
     if openers[0] == 0:
         openers = openers[1:]
     before = text[openers - 1]
-    # An opener behind a quote is the second half of a doubled quote only if that quote closed: it is always the previous closer.
+    # A quote right before an opener is the previous closer: the two are a doubled quote.
     sound = bool(edges[before].all())
     inner = closers[:-1] if len(closers) and closers[-1] == len(buffer) - 1 else closers
     sound = sound and bool(edges[text[inner + 1]].all())
@@ -200,7 +201,7 @@ def sound_end(buffer: bytes, delimiter: bytes, line_end: bytes, final: bool) -> 
 
 
 def scan_rows(buffer: bytes, delimiter: bytes, final: bool, give_up: bool = False) -> _Scan:
-    """Goes row by row; a row whose quoting is broken ends at its first line break, so that the rows behind it are not lost.
+    """Goes row by row; a broken row ends at its first line break, so that the rows behind it are not lost.
 
     Args:
         buffer: Bytes from the start of a row.

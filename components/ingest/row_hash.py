@@ -4,16 +4,18 @@ Definition, version 1 (all arithmetic modulo 2**64, `>>` shifts zeros in):
 
     mix(x)        y = x * K1;  y = y ^ (y >> 32);  return y * K2
     cell(b)       the UTF-8 bytes b of a cell, n = len(b)
-                  n <= 64:  padded with zero bytes to words w0, w1, ... of 8 bytes, little-endian (an empty cell has one word, 0)
+                  n <= 64:  padded with zero bytes to words w0, w1, ... of 8 bytes, little-endian (an empty cell has
+                            one word, 0)
                             h = mix(w0 ^ n * K3);  for each further word: h = mix((h >> 32) ^ h ^ w)
                   n > 64:   h = mix(XXH64(b, seed=0))
     row(c1..cm)   the cells in ascending order of their columns' names (by Unicode code point)
                   r = 0;  for each cell: r = (r ^ cell(c)) * K1;  r = r ^ (r >> 29)
                   r = r ^ (r >> 33);  r = r * K4;  r = r ^ (r >> 33);  r = r * K5;  r = r ^ (r >> 33)
 
-K1 is 2**64 over the golden ratio, K2 and K3 are odd constants with balanced bits, K4 and K5 and the last line are MurmurHash3's
-finaliser. A cell of up to eight bytes costs a handful of vectorised operations, which is what makes it cheap: numbers, codes and dates are
-that short. tests/components/test_ingest_row_hash.py has golden values and a plain-Python copy of this definition.
+K1 is 2**64 over the golden ratio, K2 and K3 are odd constants with balanced bits, K4 and K5 and the last line are
+MurmurHash3's finaliser. A cell of up to eight bytes costs a handful of vectorised operations, which is what makes it
+cheap: numbers, codes and dates are that short. tests/components/test_ingest_row_hash.py has golden values and a
+plain-Python copy of this definition.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class TextCells:
 
     def equal(self, text: bytes) -> npt.NDArray[np.bool_]:
         """Which cells are exactly this text."""
-        same = self.lengths == len(text)
+        same: npt.NDArray[np.bool_] = self.lengths == len(text)
         if not text or not same.any():
             return same
         same &= self.first == np.uint64(int.from_bytes(text[:WORD], "little"))

@@ -1,15 +1,15 @@
 """Turns a column of text into a column of values, when all of its cells are of one family of types.
 
-| family | types, each wide enough for the ones before       | text                                                                 |
-|--------|---------------------------------------------------|----------------------------------------------------------------------|
-| number | int64, float64                                    | `-12`, `1.5`, `.5`, `1e-3`, `+4`, `nan`, `inf`; `05` but not `007`   |
-| bool   | bool                                              | `true`, `True`, `TRUE`, `false`, `False`, `FALSE`                    |
-| time   | date32, timestamp[us], timestamp[ns]              | `2013-01-31`, `2013-01-31 10:00`, `2013-01-31T10:00:00.125`          |
-| zoned  | timestamp[us, UTC], timestamp[ns, UTC]            | the same with `Z` or `+01:00`                                        |
+| family | types, each wider than the one before  | text                                                               |
+|--------|----------------------------------------|--------------------------------------------------------------------|
+| number | int64, float64                         | `-12`, `1.5`, `.5`, `1e-3`, `+4`, `nan`, `inf`; `05` but not `007` |
+| bool   | bool                                   | `true`, `True`, `TRUE`, `false`, `False`, `FALSE`                  |
+| time   | date32, timestamp[us], timestamp[ns]   | `2013-01-31`, `2013-01-31 10:00`, `2013-01-31T10:00:00.125`        |
+| zoned  | timestamp[us, UTC], timestamp[ns, UTC] | the same with `Z` or `+01:00`                                      |
 
-Spaces and tabs around such a cell do not count. Two decisions where reading as a number loses what was written: a number of three or more digits
-that begins with 0 is an identifier (zip code `02134`, agent `007`), of two digits it is a number (month `01`); and an integer that does not fit
-int64 is an identifier, since float64 would round it.
+Spaces and tabs around such a cell do not count. Two decisions where reading as a number loses what was written: a
+number of three or more digits that begins with 0 is an identifier (zip code `02134`, agent `007`), of two digits it
+is a number (month `01`); and an integer that does not fit int64 is an identifier, since float64 would round it.
 """
 
 from __future__ import annotations
@@ -195,6 +195,9 @@ def _numbers(text: pa.Array, cells: TextCells) -> Parsed | None:
     try:
         values = text.cast(pa.float64())
     except pa.ArrowInvalid:
+        return None
+    # Arrow reads C's NaN with a payload, "nan(1)", as a number.
+    if bool((np.asarray(pc.fill_null(pc.is_nan(values), False)) & (cells.lengths > len("-nan"))).any()):
         return None
     long = np.flatnonzero((cells.lengths >= _BIG_DIGITS) & ~_null_mask(text))
     if len(long):

@@ -1,4 +1,4 @@
-"""The row hash: its written definition in plain Python, golden values, evenness, and independence from columns' order."""
+"""The row hash: its definition in plain Python, golden values, evenness, and independence from columns' order."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from headrace.components.ingest.canonical_text import canonical_text
+from headrace.components.ingest.split_stream import split_stream
 from headrace.components.ingest.splits import UNPLACED, SingleSplit, split_rule
 from headrace.pipelines.errors import DataError, PipelineError
 from hypothesis import given, settings
@@ -92,6 +93,31 @@ def test_a_column_that_is_not_there():
         split_rule(split_by_time="day", boundaries=[1]).check(("month",))
     with pytest.raises(DataError, match="takes dates"):
         split_rule(split_by_time="m", boundaries=["2013-10-01"]).assign(pa.record_batch({"m": [1]}))
+
+
+def test_a_stream_of_batches_is_split_as_it_comes():
+    batches = [pa.record_batch({"k": pa.array(["a", "b", None] * 100).dictionary_encode(), "n": list(range(300))})] * 2
+    rule = split_rule({"train": 1, "eval": 1}, split_by="n")
+    rows = split_stream(iter(batches), batches[0].schema, rule, "query")
+    assert rows.schema.types == [pa.string(), pa.int64()]
+    parts = list(rows)
+    assert sum(part.num_rows for _, part in parts) == 600 == rows.report.rows.total()
+    assert {part.schema for _, part in parts} == {rows.schema}
+    with pytest.raises(DataError, match="there are no rows"):
+        list(split_stream([], batches[0].schema, rule, "query"))
+    timed = split_rule(split_by_time="n", boundaries=[3])
+    with pytest.raises(DataError, match="has no date") as caught:
+        list(
+            split_stream(
+                [pa.record_batch({"n": [1, 2]}), pa.record_batch({"n": [3, None]})],
+                pa.schema([("n", "int64")]),
+                timed,
+                "query",
+            )
+        )
+    assert (caught.value.row, caught.value.file) == (4, "query")
+    with pytest.raises(DataError, match="two columns"):
+        split_stream([], pa.schema([("n", "int64"), ("n", "int64")]), timed, "query")
 
 
 def test_a_single_split():
