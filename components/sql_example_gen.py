@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,33 +86,34 @@ def _tables(tables: Any) -> Mapping[str, ResolvedFiles]:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: list[str], scratch: Path) -> None:
-    """Makes a table's files a view; DuckDB reads no zip, so those are unpacked first."""
+    """Makes a table's files a view. CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with their
+    file and row; DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess."""
     import duckdb
 
-    paths = [str(path) for file in files.paths for path in _readable(file, scratch)]
+    paths = list(files.paths)
+    csv = [path for path in paths if not path.endswith(".parquet")]
+    if csv and len(csv) < len(paths):
+        raise DataError(f"table {name!r} has CSV and Parquet files", "Give a table files of one kind.", csv[0])
     try:
-        if all(path.endswith(".parquet") for path in paths):
-            relation = connection.read_parquet(paths)
-        else:
-            relation = connection.read_csv(paths, na_values=nulls, sample_size=-1, header=True)
-        relation.create_view(name)
+        connection.read_parquet([str(_as_parquet(name, csv, nulls, scratch))] if csv else paths).create_view(name)
     except duckdb.Error as error:
-        raise DataError(f"table {name!r} cannot be read: {error}", "Mend the file, or give its columns' types in the query.", paths[0]) from error
+        raise DataError(f"table {name!r} cannot be read: {error}", "Mend the file.", paths[0]) from error
 
 
-def _readable(path: str, scratch: Path) -> Iterator[Path]:
-    if not path.endswith(".zip"):
-        yield Path(path)
-        return
-    folder = scratch / f"{Path(path).stem}-{abs(hash(path)):x}"
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if member.endswith(".csv") and not member.startswith("__MACOSX/"):
-                target = folder / Path(member).name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-                yield target
+def _as_parquet(name: str, paths: list[str], nulls: list[str], scratch: Path) -> Path:
+    import pyarrow.parquet as pq
+    from headrace.components.ingest.csv_ingest import CsvOptions, Source, ingest_csv
+    from headrace.components.ingest.splits import SingleSplit
+
+    sources = [Source(path, SingleSplit(name)) for path in paths]
+    target = scratch / f"{name}.parquet"
+    with (
+        ingest_csv(sources, scratch=scratch, options=CsvOptions(null_values=nulls)) as rows,
+        pq.ParquetWriter(target, rows.schema, compression="lz4") as writer,
+    ):
+        for _, batch in rows:
+            writer.write_batch(batch, row_group_size=batch.num_rows)
+    return target
 
 
 def _storable(schema: pa.Schema) -> pa.Schema:
