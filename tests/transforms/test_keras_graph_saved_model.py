@@ -370,17 +370,17 @@ def test_a_list_of_any_length_is_refused_where_it_is_used(tmp_path):
     assert transform.apply(pa.record_batch({"words": [["a"], []]}))["x"].to_pylist() == [["a", "", ""], ["", "", ""]]
 
 
-def test_integers_without_a_place_for_missing_are_listed(tmp_path):
+def test_a_stated_default_keeps_an_integer(tmp_path):
     schema = text_format.Parse(
-        """feature { name: "id" type: INT int_domain { min: 0 max: 99999999999 } }
-           feature { name: "key" type: INT int_domain { min: 0 max: 99999999999 } }
-           feature { name: "ok" type: INT int_domain { min: 0 max: 9 } }
-           feature { name: "said" type: INT int_domain { max: 99999999999 } annotation { tag: "default=-1" } }""",
+        """feature { name: "ok" type: INT } feature { name: "said" type: INT annotation { tag: "default=-1" } }""",
         schema_pb2.Schema(),
     )
-    with pytest.raises(ValueError, match=r'(?s)2 integer columns.*"id" annotation.*"key" annotation'):
-        analyze_and_trace(lambda inputs: inputs, schema, [], engine="direct")
-    del schema.feature[:2]
     transform = analyze_and_trace(lambda inputs: inputs, schema, [], engine="direct")
     out = transform.apply(pa.record_batch({"ok": pa.array([None, 3]), "said": pa.array([None, 2**40])}))
     assert out["said"].to_pylist() == [-1, 2**40] and np.isnan(out["ok"][0].as_py())
+
+
+def test_a_schema_that_the_examples_contradict_is_refused(tmp_path):
+    arrow = raw_table().schema.set(0, pa.field("distance", pa.string()))
+    with pytest.raises(TypeError, match=r"'distance': the schema says FLOAT, the Examples have string"):
+        analyze_and_trace(lambda inputs: inputs, SCHEMA, [], arrow_schema=arrow, engine="direct")

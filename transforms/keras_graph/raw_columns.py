@@ -1,4 +1,4 @@
-"""The raw columns as a model takes them: `ModelInput`s made from a schema, and TensorFlow tensors made from Arrow."""
+"""The raw columns as a model takes them: checked against the schema, as symbolic inputs, and as TensorFlow tensors."""
 
 from __future__ import annotations
 
@@ -11,101 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from headrace.transforms import feature_model
 from headrace.transforms.feature_model import ModelInput
+from headrace.transforms.schema.tags import default_line
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-_DEFAULT_TAG = "default="
 # Above this share of distinct values, sending each one to TensorFlow is cheaper than sending an index to each.
 _WORTH_A_DICTIONARY = 0.5
 
 
-def model_inputs(schema: schema_pb2.Schema, arrow_schema: pa.Schema | None = None) -> dict[str, ModelInput]:
-    """Each column of the schema as the model takes it.
-
-    Args:
-        schema: Its features in order. A column is optional unless its presence asks for every row.
-        arrow_schema: The Arrow types of the Examples, where they are at hand: they tell a float32 list from a float,
-            and a bool from an int, also for a schema written by hand.
-
-    Raises:
-        ValueError: Columns whose missing values nothing can stand for, all of them, each with the line to paste.
-
-    Example:
-        >>> from google.protobuf import text_format
-        >>> schema = text_format.Parse('feature { name: "x" type: FLOAT }', schema_pb2.Schema())
-        >>> model_inputs(schema)["x"].dtype, model_inputs(schema)["x"].shape
-        ('float32', ())
-    """
-    inputs: dict[str, ModelInput] = {}
-    homeless: list[str] = []
+def check_types(schema: schema_pb2.Schema, arrow_schema: pa.Schema) -> None:
+    """Raises TypeError, naming all of them, for columns whose Arrow type is not what the schema says."""
+    problems = []
     for feature in schema.feature:
-        field = None
-        if arrow_schema is not None and feature.name in arrow_schema.names:
-            field = arrow_schema.field(feature.name).type
-        one = _model_input(feature, _arrow_type(feature, field), listed=_is_list(feature, field))
-        if one is None:
-            homeless.append(feature.name)
-        else:
-            inputs[feature.name] = one
-    if homeless:
-        lines = "\n".join(f'    feature {{ name: "{name}" annotation {{ tag: "default=0" }} }}' for name in homeless)
-        raise ValueError(
-            f"{len(homeless)} integer columns have missing values and values beyond ±{feature_model.FLOAT32_EXACT:,}, "
-            "which float32 with NaN cannot hold: state in the schema what stands for a missing value:\n" + lines
-        )
-    return inputs
-
-
-def _arrow_type(feature: schema_pb2.Feature, given: pa.DataType | None) -> pa.DataType:
-    if given is not None:
-        return feature_model.element_type(given)
-    if feature.HasField("bool_domain"):
-        return pa.bool_()
-    by_type = {schema_pb2.INT: pa.int64(), schema_pb2.FLOAT: pa.float32(), schema_pb2.BYTES: pa.string()}
-    return by_type[feature.type]
-
-
-def _is_list(feature: schema_pb2.Feature, given: pa.DataType | None) -> bool:
-    if given is not None:
-        return feature_model.is_list(given)
-    if feature.HasField("shape"):
-        return len(feature.shape.dim) > 0
-    return feature.value_count.max > 1
-
-
-def _model_input(feature: schema_pb2.Feature, arrow_type: pa.DataType, listed: bool) -> ModelInput | None:
-    nullable = not feature.presence.min_fraction >= 1.0
-    default = default_of(feature)
-    dtype = feature_model.keras_dtype(arrow_type, nullable=nullable and not listed, default=default)
-    if nullable and not listed and default is None and feature_model.keras_dtype(arrow_type) == "int64":
-        domain = feature.int_domain
-        known = domain.HasField("min") and domain.HasField("max")
-        if known and not feature_model.is_exact_in_float32(domain.min, domain.max):
-            return None
-    missing = default if default is not None else (None if dtype in ("int64", "bool") else _missing(dtype))
-    return ModelInput(feature.name, dtype, _shape(feature) if listed else (), nullable, missing)
-
-
-def _missing(dtype: str) -> float | str:
-    return feature_model.missing_value(dtype)
-
-
-def _shape(feature: schema_pb2.Feature) -> tuple[int | None, ...]:
-    if feature.HasField("shape") and len(feature.shape.dim) == 1 and feature.shape.dim[0].size > 0:
-        return (feature.shape.dim[0].size,)
-    if feature.value_count.min == feature.value_count.max > 0:
-        return (feature.value_count.min,)
-    return (None,)
-
-
-def default_of(feature: schema_pb2.Feature) -> Any:
-    """The value that the schema states for a missing one (`annotation { tag: "default=0" }`), or None."""
-    for tag in feature.annotation.tag:
-        if tag.startswith(_DEFAULT_TAG):
-            text = tag.removeprefix(_DEFAULT_TAG)
-            if feature.HasField("bool_domain"):
-                return text.strip().lower() in ("true", "1")
-            return {schema_pb2.INT: int, schema_pb2.FLOAT: float, schema_pb2.BYTES: str}[feature.type](text)
-    return None
+        if feature.name in arrow_schema.names:
+            arrow = arrow_schema.field(feature.name).type
+            stated = schema_pb2.FeatureType.Name(feature.type)
+            if feature_model.feature_type(arrow) != stated and not pa.types.is_null(arrow):
+                problems.append(f"column {feature.name!r}: the schema says {stated}, the Examples have {arrow}")
+    if problems:
+        raise TypeError("; ".join(problems) + ": change the schema, or the type that ExampleGen gives the column")
 
 
 def symbolic_inputs(inputs: Iterable[ModelInput]) -> dict[str, Any]:
@@ -176,5 +99,5 @@ def check_exact(column: pa.Array, one: ModelInput) -> None:
         raise ValueError(
             f"column {one.name!r} is float32 with NaN for missing values, and has integers up to "
             f"{max(abs(bounds['min']), bounds['max']):,} which float32 cannot hold: state in the schema what stands "
-            f'for a missing value: feature {{ name: "{one.name}" annotation {{ tag: "default=0" }} }}'
+            f"for a missing value: {default_line(one.name, 0)}"
         )

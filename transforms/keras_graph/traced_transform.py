@@ -14,9 +14,10 @@ from headrace.transforms.keras_graph import feature_specs, stored_features
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
 from headrace.transforms.keras_graph.graph_function import storage_function
 from headrace.transforms.keras_graph.levels import PreprocessingFn, Settled, settle
-from headrace.transforms.keras_graph.raw_columns import model_inputs, raw_tensors
+from headrace.transforms.keras_graph.raw_columns import check_types, raw_tensors
 from headrace.transforms.keras_graph.saved_model import check_survives, write
 from headrace.transforms.row_groups import RowGroup
+from headrace.transforms.schema.inputs import model_inputs
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 # What the features of one evaluation take together; a row group of narrow ones is one evaluation.
@@ -40,7 +41,7 @@ def analyze_and_trace(
         preprocessing_fn: From a dict of KerasTensors, scalars `(None, 1)`, to a dict of them; nobody calls adapt.
         schema: The raw columns.
         train_groups: Row groups of the train split.
-        arrow_schema: The Arrow types of the Examples, where they are at hand.
+        arrow_schema: The Arrow types of the Examples: refused before any pass where the schema says otherwise.
         labels: Outputs that are labels or weights: a signature of their own, and no feature needs their columns.
         beam_args: Options of Beam's `PipelineOptions`.
         engine: "beam", or "direct" for the same passes in this process without Beam.
@@ -65,7 +66,9 @@ def analyze_and_trace(
         >>> transform.apply(pa.record_batch({"s": ["b", None]}))["index"].to_pylist()
         [2, 0]
     """
-    inputs = model_inputs(schema, arrow_schema)
+    inputs = model_inputs(schema)
+    if arrow_schema is not None:
+        check_types(schema, arrow_schema)
     groups = list(train_groups)
     settled = settle(preprocessing_fn, inputs, groups, beam_args=beam_args, engine=engine, on_rows=on_rows)
     return TracedTransform(settled, inputs, labels)
