@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from headrace.pipelines.code_digest.definition_walk import DefinitionWalk
-from headrace.pipelines.code_digest.module_index import ModuleIndex, module_index
-from headrace.pipelines.code_digest.project_modules import FoundModule, ModuleFinder, Roots
+from headrace.pipelines.code_digest.module_index import ModuleIndex, module_index, sources_seen
+from headrace.pipelines.code_digest.project_modules import FoundModule, ModuleFinder, Roots, search_folders
 from headrace.pipelines.errors import Location, PipelineError, Problem
 
 
@@ -63,9 +64,30 @@ def digest_function(module: str, qualname: str, root: Roots) -> CodeDigest:
 
 
 def digest_definitions(module: str, qualname: str, root: Roots) -> str:
-    """`CodeDigest.definitions` alone: what a worker compares before it runs a function."""
-    entry, walk = _walked(module, qualname, root)
-    return _combined(entry, walk.definitions)
+    """`CodeDigest.definitions` alone: what a worker compares before it runs a function.
+
+    Remembered in this process for as long as the files that were read have the same bytes.
+    """
+    key = (module, qualname, search_folders(root))
+    if key in _definitions:
+        digest, seen = _definitions[key]
+        if all(_same_bytes(path, source) for path, source in seen.items()):
+            return digest
+    with sources_seen() as seen:
+        entry, walk = _walked(module, qualname, root)
+    digest = _combined(entry, walk.definitions)
+    _definitions[key] = (digest, seen)
+    return digest
+
+
+_definitions: dict[tuple[str, str, tuple[Path, ...]], tuple[str, dict[Path, bytes]]] = {}
+
+
+def _same_bytes(path: Path, source: bytes) -> bool:
+    try:
+        return path.read_bytes() == source
+    except OSError:
+        return False
 
 
 def _walked(module: str, qualname: str, root: Roots) -> tuple[str, DefinitionWalk]:

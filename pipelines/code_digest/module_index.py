@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +104,18 @@ class ModuleIndex:
 
 
 _indexed: dict[Path, tuple[bytes, ModuleIndex]] = {}
+_seen: ContextVar[dict[Path, bytes] | None] = ContextVar("headrace_sources_seen", default=None)
+
+
+@contextmanager
+def sources_seen() -> Iterator[dict[Path, bytes]]:
+    """Collects the source files that are indexed inside, with their bytes."""
+    seen: dict[Path, bytes] = {}
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
 
 
 def module_index(path: Path) -> ModuleIndex:
@@ -112,6 +126,9 @@ def module_index(path: Path) -> ModuleIndex:
     """
     # Reading a source file costs less than trusting its time stamp: two edits can share one.
     source = path.read_bytes()
+    seen = _seen.get()
+    if seen is not None:
+        seen[path] = source
     known = _indexed.get(path)
     if known is not None and known[0] == source:
         return known[1]
