@@ -1,7 +1,8 @@
 """Artifacts: what steps hand to one another.
 
 An artifact is a folder at a URI. It exists exactly when its `artifact.json` exists, which is written last. The manifest
-travels with the payload: type, properties, files with size and digest, semantic digest, producer, and links to other artifacts.
+travels with the payload: type, properties, files with size and digest, semantic digest, producer, and links to other
+artifacts.
 """
 
 from __future__ import annotations
@@ -65,9 +66,8 @@ class Property(Generic[T]):
     def __set__(self, artifact: Artifact, value: T) -> None:
         allowed = (int, float) if self.type is float else self.type
         if not isinstance(value, allowed) or (isinstance(value, bool) and self.type is not bool):
-            raise ArtifactError(
-                f"{type(artifact).__name__}.{self.name} takes {self.type.__name__}, not {type(value).__name__} ({value!r})"
-            )
+            said = f"{type(artifact).__name__}.{self.name}"
+            raise ArtifactError(f"{said} takes {self.type.__name__}, not {type(value).__name__} ({value!r})")
         artifact.properties[self.name] = value
 
 
@@ -124,9 +124,9 @@ class Manifest:
 class Artifact:
     """A folder of files with a type, properties and links.
 
-    Inside a component an `Output` artifact is written (`write`, or files under `path`); Headrace commits it when the component returns.
-    An `Input` artifact is read (`read`, or files under `path`). Subclass it to give a type of your own: `read`, `write` and,
-    where bytes may differ for one meaning, `semantic_digest`.
+    Inside a component an `Output` artifact is written (`write`, or files under `path`); Headrace commits it when the
+    component returns. An `Input` artifact is read (`read`, or files under `path`). Subclass it to give a type of your
+    own: `read`, `write` and, where bytes may differ for one meaning, `semantic_digest`.
 
     Args:
         uri: Folder or URL of the artifact.

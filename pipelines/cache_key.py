@@ -1,4 +1,4 @@
-"""What decides whether a step must run: definitions, parameters, files and inputs; and how to say which of them changed."""
+"""What decides whether a step must run: definitions, parameters, files, inputs; and how to say which changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ VERSION = 1
 class CacheKey:
     """A step's cache key and the fields it was made from.
 
-    `fields` decide the key. `parts` name each definition that the code digests cover, so that `why` can say which one changed.
+    `fields` decide the key. `parts` name each definition that the code digests cover, so that `why` can say which one
+    changed.
     """
 
     fields: Mapping[str, Any]

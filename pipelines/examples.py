@@ -1,7 +1,8 @@
 """Examples: Parquet shards per split behind a small manifest of shards, written and read in a stream.
 
-Row groups are bounded by rows and by decoded bytes, so that one row group is what a data pass holds in memory. The semantic digest is
-taken while writing, over schema and rows per split in order; how the rows lie in files does not change it.
+Row groups are bounded by rows and by decoded bytes, so that one row group is what a data pass holds in memory. The
+semantic digest is taken while writing, over schema and rows per split in order; how the rows lie in files does not
+change it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class RowGroup(NamedTuple):
     """One row group of one shard: what a data pass takes as an element."""
 
     uri: str
-    index: int
+    index: int  # type: ignore[assignment] # tuple.index is not missed
     rows: int
 
 
@@ -246,7 +247,7 @@ class _RowsDigest:
 
 
 class _ColumnDigest:
-    """Three running hashes of a column: validity, lengths, values; a null's value is not hashed, whatever lies in its slot."""
+    """Three running hashes of a column: validity, lengths, values; what lies in a null's slot is not hashed."""
 
     def __init__(self) -> None:
         self._validity, self._lengths, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()

@@ -1,7 +1,7 @@
 """The one execution contract: every backend builds a StepRequest, calls `execute`, and ships the StepResult.
 
-Both are versioned JSON documents. `execute` loads the component's code (and refuses code that differs from the Plan's), opens the
-inputs, runs the component, and commits each output by writing its manifest last.
+Both are versioned JSON documents. `execute` loads the component's code (and refuses code that differs from the Plan's),
+opens the inputs, runs the component, and commits each output by writing its manifest last.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class StepRequest:
             for name, entry in document.pop("inputs").items()
         }
         component = FunctionRef.from_json(document.pop("component"))
-        tuples = {name: tuple(document.pop(name)) for name in ("code_path", "beam_args")}
-        return cls(component=component, inputs=inputs, **tuples, **document)
+        document |= {name: tuple(document[name]) for name in ("code_path", "beam_args")}
+        return cls(component=component, inputs=inputs, **document)
 
 
 @dataclass(frozen=True)

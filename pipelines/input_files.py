@@ -1,4 +1,4 @@
-"""Arguments that name files: how they are written, what they meant when the step was planned, and the digest of what was in them."""
+"""Arguments that name files: how they are written, what they mean as a step is planned, the digest of their content."""
 
 from __future__ import annotations
 

@@ -13,7 +13,11 @@ from headrace.pipelines.artifact import Artifact
 
 
 class NotAllowed(TypeError):
-    """A value does not fit its annotation, or is not JSON-able. The message says what was expected and what was received."""
+    """A value does not fit its annotation, or is not JSON-able; the message has what was expected and received."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 def encode(value: Any, annotation: Any, place: str = "") -> Any:
@@ -59,7 +63,8 @@ def encode(value: Any, annotation: Any, place: str = "") -> Any:
     if annotation in (str, bool):
         return _only(isinstance(value, annotation), value, value, annotation.__name__, place)
     raise NotAllowed(
-        f"parameters of type {_name(annotation)} are not JSON-able{_at(place)}; take str, int, float, bool, list, dict or a dataclass"
+        f"parameters of type {_name(annotation)} are not JSON-able{_at(place)};"
+        " take str, int, float, bool, list, dict or a dataclass"
     )
 
 
@@ -142,7 +147,7 @@ def _encode_record(value: Any, annotation: type, place: str) -> Any:
     hints = typing.get_type_hints(annotation)
     return {
         f.name: encode(getattr(value, f.name), hints[f.name], f"{place}.{f.name}")
-        for f in dataclasses.fields(annotation)  # type: ignore[arg-type]
+        for f in dataclasses.fields(annotation)
     }
 
 

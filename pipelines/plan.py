@@ -1,8 +1,9 @@
 """The Plan: a small, frozen, versioned tree that every backend interprets.
 
-A node is a Step, or a Condition, Loop, ExitHandler or SubPipeline that owns a list of nodes. A value is a constant, a parameter, a channel,
-a function, a property of an artifact, a comparison, a one-of, a collected list, or a list or map of values. Source locations lie
-beside the tree in `Plan.locations` and are no part of its JSON, so that one pipeline written in three notations gives equal bytes.
+A node is a Step, or a Condition, Loop, ExitHandler or SubPipeline that owns a list of nodes. A value is a constant, a
+parameter, a channel, a function, a property of an artifact, a comparison, a one-of, a collected list, or a list or map
+of values. Source locations lie beside the tree in `Plan.locations` and are no part of its JSON, so that one pipeline
+written in three notations gives equal bytes.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@
       component: StatisticsGen
       inputs: {examples: CsvExampleGen.examples}
 
-What `to_yaml` writes and a person leaves out (interface, digests, defaults) is filled in, so that the Plans are equal. A digest that is
-there must be that of the code that is here.
+What `to_yaml` writes and a person leaves out (interface, digests, defaults) is filled in, so that the Plans are equal.
+A digest that is there must be that of the code that is here.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def run_folder(root: str, pipeline: str, run_id: str) -> str:
 
 
 def open_recorded(record: ArtifactRecord, root: str) -> Artifact:
-    """Gives the artifact of a record without reading its folder: the record says all that its manifest says of meaning."""
+    """Gives the artifact of a record without reading its folder: the record has all that the manifest says."""
     uri = storage.resolve(record.uri, root)
     manifest = Manifest(
         record.type, "1", record.digest, {}, dict(record.properties), dict(record.links), {}, record.created.isoformat()

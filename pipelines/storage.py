@@ -1,7 +1,7 @@
 """Files under any root: a local folder without fsspec, every other URL through it.
 
-A URI is a local path or a URL with a scheme. Object stores have no rename, so nothing here relies on one: a local write is
-made whole by a rename, a remote one by the store's own atomic put.
+A URI is a local path or a URL with a scheme. Object stores have no rename, so nothing here relies on one: a local write
+is made whole by a rename, a remote one by the store's own atomic put.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def normalize(uri: str | os.PathLike[str]) -> str:
     text = os.fspath(uri)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
-    return os.path.abspath(os.path.expanduser(text)) if is_local(text) else text.rstrip("/")
+    # abspath, for resolve would follow links
+    return os.path.abspath(Path(text).expanduser()) if is_local(text) else text.rstrip("/")  # noqa: PTH100
 
 
 def join(base: str, *parts: str) -> str:
@@ -66,7 +67,7 @@ def open_file(uri: str, mode: str = "rb") -> IO[Any]:
         path = local_path(uri)
         if "w" in mode:
             path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, mode)
+        return path.open(mode)
     fs, path_in_fs = filesystem(uri)
     if "w" in mode:
         fs.makedirs(path_in_fs.rsplit("/", 1)[0], exist_ok=True)

@@ -16,8 +16,8 @@ def undefined_names(tree: ast.Module, file: str) -> dict[str, Problem]:
     Returns:
         By name, the problem at its first place; the fix names the nearest defined one.
     """
-    from pyflakes.checker import Checker
-    from pyflakes.messages import ImportStarUsage, UndefinedName
+    from pyflakes.checker import Checker  # type: ignore[import-untyped]
+    from pyflakes.messages import ImportStarUsage, UndefinedName  # type: ignore[import-untyped]
 
     found = [
         message
@@ -37,12 +37,13 @@ def undefined_names(tree: ast.Module, file: str) -> dict[str, Problem]:
 
 
 def repaired(tree: ast.Module, file: str) -> ast.Module | None:
-    """Gives the file's syntax tree with every undefined name replaced by the nearest defined one, or None where one has none near."""
+    """Gives the syntax tree with every undefined name replaced by the nearest defined one, None if one has none."""
     names = list(undefined_names(tree, file))
     meant = _meant(tree, names)
     if not names or set(names) - set(meant):
         return None
-    return ast.fix_missing_locations(_Rename(meant).visit(tree))
+    renamed: ast.Module = ast.fix_missing_locations(_Rename(meant).visit(tree))
+    return renamed
 
 
 def _starred(name: str, tree: ast.Module) -> bool:
@@ -62,7 +63,8 @@ class _Rename(ast.NodeTransformer):
 def _meant(tree: ast.Module, names: list[str]) -> dict[str, str]:
     """Pairs each undefined name with the nearest defined one.
 
-    A name in a list, as in `components=[...]`, is not one that the list has already; and two undefined names of one list are two things.
+    A name in a list, as in `components=[...]`, is not one that the list has already; and two undefined names of one
+    list are two things.
     Names that a statement assigned from a call come before imported ones: a step is meant more often than its class.
     """
     assigned, other = _defined(tree)

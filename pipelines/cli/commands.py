@@ -187,7 +187,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def rerun(arguments: argparse.Namespace) -> int:
-    """Runs a recorded StepRequest again in this process; its outputs go to a folder of their own and nothing is recorded."""
+    """Runs a recorded StepRequest again in this process; its outputs go to a new folder, nothing is recorded."""
     import dataclasses
     import tempfile
 
@@ -266,6 +266,7 @@ def _import_costs(planned: Plan) -> list[str]:
     if not heavy:
         return []
     return [
-        f"note: the pipeline's file imports {', '.join(heavy)} at its top, which every command waits for (TensorFlow: about 5 s).",
+        f"note: the pipeline's file imports {', '.join(heavy)} at its top,"
+        " which every command waits for (TensorFlow: about 5 s).",
         "      Import it inside the functions, or name them by string: preprocessing_fn='package.module:name'.",
     ]

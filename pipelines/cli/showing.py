@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.pipelines.artifact import Artifact
 from headrace.pipelines.cli.console import WORDS
 from headrace.pipelines.redaction import redact, redact_parameters
 from headrace.pipelines.runs import Run, StepRun
@@ -32,14 +33,9 @@ def step_lines(run: Run, step: StepRun) -> list[str]:
         lines.append(f"  error: {redact(str(step.error.get('message', '')))}")
     lines += [f"  warning: {redact(warning)}" for warning in step.warnings]
     for name, artifacts in step.inputs.items():
-        lines += [
-            f"  in   {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}"
-            for artifact in artifacts
-        ]
+        lines += [f"  in   {name}: {_said(artifact)}" for artifact in artifacts]
     for name, artifact in step.outputs.items():
-        lines.append(
-            f"  out  {name}: {artifact.manifest.type if artifact.manifest else artifact.type_name()} {artifact.digest[:12]}  {artifact.uri}"
-        )
+        lines.append(f"  out  {name}: {_said(artifact)}")
         lines += [f"         {key} = {value!r}" for key, value in artifact.properties.items()]
     lines += [f"  result {name} = {value!r}" for name, value in step.results.items()]
     if step.peak_rss:
@@ -47,6 +43,12 @@ def step_lines(run: Run, step: StepRun) -> list[str]:
     if step.log:
         lines.append(f"  log {step.log}")
     return lines
+
+
+def _said(artifact: Artifact) -> str:
+    # The record's type, for a type whose class this process has not imported.
+    type_ = artifact.manifest.type if artifact.manifest else artifact.type_name()
+    return f"{type_} {artifact.digest[:12]}  {artifact.uri}"
 
 
 def run_document(run: Run) -> dict[str, Any]:

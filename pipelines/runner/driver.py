@@ -5,7 +5,8 @@
                    v
               StepRequest -> worker -> events -> StepResult -> recorded, then whatever waited for it
 
-One thread, one loop. Every change of state is one transaction of the store, so a run that is killed leaves what had succeeded.
+One thread, one loop. Every change of state is one transaction of the store, so a run that is killed leaves what had
+succeeded.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class RunOptions:
     Args:
         parameters: Values of the pipeline's parameters by name.
         root: Pipeline root: a folder or fsspec URL. By default `.headrace` in the project root.
-        store: URL of the store. By default a SQLite file in the root, or in the project's `.headrace` when the root is remote.
+        store: URL of the store. By default a SQLite file in the root, or in the project's `.headrace` when the root is
+            remote.
         cache: Whether results of earlier runs may be taken.
         sample: Rows of each split to read, or None for all.
         jobs: Steps at a time; by default one for each core.
@@ -93,7 +94,8 @@ def check_runnable(plan: Plan) -> None:
         for name in step.settings.to_json():
             if name not in LOCAL_SETTINGS:
                 what = f"{step.id}: a local run cannot honour the setting {name!r}"
-                fix = f"leave {name} out, or set it only when you compile; a local run honours {', '.join(LOCAL_SETTINGS)}"
+                honoured = ", ".join(LOCAL_SETTINGS)
+                fix = f"leave {name} out, or set it only when you compile; a local run honours {honoured}"
                 problems.append(Problem(what, fix, plan.locations.get(step.id), "unsupported"))
     if problems:
         raise PipelineError(problems)

@@ -5,6 +5,7 @@ A worker is a pipe of events to read and a process to wait for or kill. All thre
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.pipelines.execution import StepRequest, execute
@@ -138,7 +140,7 @@ class ForkedWorkers:
         self._pending: dict[int, bytes] = {}
         ours, theirs = zip(*(socket.socketpair() for _ in levels))
         self._sockets: list[socket.socket] = list(ours)
-        with open(log, "ab") as log_file:
+        with Path(log).open("ab") as log_file:
             self._zygote = subprocess.Popen(
                 [
                     sys.executable,
@@ -281,7 +283,7 @@ class InProcessWorkers:
         finally:
             os.environ.clear()
             os.environ.update(kept)
-        with open(job.log, "a") as log:
+        with Path(job.log).open("a") as log:
             log.write(
                 result.error.traceback
                 if result.error
@@ -310,7 +312,5 @@ def _readable(fds: list[int], seconds: float | None) -> list[int]:
 
 
 def _signal_group(pid: int, hard: bool) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -2,16 +2,18 @@
 
     driver --socket--> zygote (imports done) --fork--> one child per step --pipe--> driver
 
-Imports are paid once, beside the data steps, and a child starts in milliseconds. Zygotes form a chain: each forks the next and
-that one imports more, so that a step waits only for the imports it needs. A zygote runs no code of a step and no TensorFlow op, and
-so is safe to fork. When the driver's end of the socket closes, however the driver died, the zygote and all its children end.
+Imports are paid once, beside the data steps, and a child starts in milliseconds. Zygotes form a chain: each forks the
+next and that one imports more, so that a step waits only for the imports it needs. A zygote runs no code of a step and
+no TensorFlow op, and so is safe to fork. When the driver's end of the socket closes, however the driver died, the
+zygote and all its children end.
 
-Requests are JSON lines with one file descriptor, the pipe to the driver. A zygote answers `{"started": id, "pid": n}` and
-`{"exited": id, "status": n}`.
+Requests are JSON lines with one file descriptor, the pipe to the driver. A zygote answers `{"started": id, "pid": n}`
+and `{"exited": id, "status": n}`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -29,7 +31,7 @@ LEVEL_READY = "ready"
 
 
 def main(argv: list[str]) -> None:
-    """Serves one level of imports after the other: `argv` is the socket's descriptor, then a list of module lists as JSON."""
+    """Serves one level of imports after the other: `argv` is the sockets' descriptors, then lists of modules."""
     levels: list[list[str]] = json.loads(argv[1])
     sockets = [socket.socket(fileno=int(fd)) for fd in argv[0].split(",")]
     os.setpgid(0, 0)
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> None:
 
 
 def _preload(modules: list[str]) -> dict[str, str]:
-    """Imports modules; one that fails is told to the driver, and the step that needs it will say it again with its traceback."""
+    """Imports modules; one that fails is told to the driver, the step that needs it fails with its traceback."""
     failed = {}
     for module in modules:
         try:
@@ -140,10 +142,8 @@ def _reap(children: dict[int, str], report: Callable[[str, int], None]) -> None:
 def _end_all(children: dict[int, str]) -> None:
     for pid in children:
         for target in (os.killpg, os.kill):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 target(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
     os._exit(0)
 
 
