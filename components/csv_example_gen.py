@@ -57,7 +57,9 @@ def CsvExampleGen(
     if isinstance(files, dict):
         sources = sources_of({split: found.paths for split, found in files.items()}, None)
     else:
-        sources = sources_of(files.paths, split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries))
+        sources = sources_of(
+            files.paths, split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
+        )
         if files.spans:
             examples.properties["spans"] = list(files.spans)
     scratch = step_context().scratch
@@ -68,5 +70,7 @@ def CsvExampleGen(
         delimiter=delimiter,
         encoding=encoding,
     )
-    ingested = ingest_csv(sources, scratch=scratch, quarantine=aside if on_bad_row == "quarantine" else None, options=options)
+    ingested = ingest_csv(
+        sources, scratch=scratch, quarantine=aside if on_bad_row == "quarantine" else None, options=options
+    )
     write_ingested(ingested, examples, quarantined, aside)

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.pipelines import Blessing, InfraBlessing, Input, Model, Output, PushedModel, SkewBlessing, component, step_context, storage
+from headrace.pipelines import (
+    Blessing,
+    InfraBlessing,
+    Input,
+    Model,
+    Output,
+    PushedModel,
+    SkewBlessing,
+    component,
+    step_context,
+    storage,
+)
 from headrace.pipelines.errors import DataError
 
 # TensorFlow Serving reads no file of this folder, so what a version was made from can lie beside it.
@@ -87,7 +98,12 @@ def Pusher(
     if model_blessing is None:
         context.warn(verdict)
     base = storage.normalize(push_destination.base_directory)
-    receipt = {"model": model.digest, "run": context.run, "pipeline": context.pipeline, "blessed": model_blessing is not None}
+    receipt = {
+        "model": model.digest,
+        "run": context.run,
+        "pipeline": context.pipeline,
+        "blessed": model_blessing is not None,
+    }
     versions = _versions(base)
     version = versions[-1] if versions and _receipt(base, versions[-1]).get("model") == model.digest else 0
     if not version:

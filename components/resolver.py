@@ -12,7 +12,10 @@ T = TypeVar("T", bound=Artifact)
 
 @component(place="driver")
 def Resolver(
-    candidate: Input[T], resolved: Output[T], *, strategy: Literal["latest_blessed_model", "latest"] = "latest_blessed_model"
+    candidate: Input[T],
+    resolved: Output[T],
+    *,
+    strategy: Literal["latest_blessed_model", "latest"] = "latest_blessed_model",
 ) -> None:
     """Finds the earlier artifact that a candidate is compared with.
 

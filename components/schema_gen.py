@@ -40,6 +40,8 @@ def SchemaGen(
             inferred = merge_schemas(inferred, imported_schema.read())
         check_schema(inferred, measured)
     except ValueError as error:
-        raise DataError(str(error), "mend the source, or import a schema edited by hand with ImportSchemaGen") from error
+        raise DataError(
+            str(error), "mend the source, or import a schema edited by hand with ImportSchemaGen"
+        ) from error
     schema.write(inferred)
     schema.link(statistics=statistics)

@@ -67,25 +67,35 @@ def SqlExampleGen(
         try:
             reader = connection.sql(query).to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
-            raise DataError(f"the query cannot be run: {error}", "Mend the query; its tables are those of tables=.") from error
+            raise DataError(
+                f"the query cannot be run: {error}", "Mend the query; its tables are those of tables=."
+            ) from error
         schema = _storable(reader.schema)
-        rows = write_examples(examples, schema, rule.names, split_rows(_batches(reader, schema), rule, "the query's rows"))
+        rows = write_examples(
+            examples, schema, rule.names, split_rows(_batches(reader, schema), rule, "the query's rows")
+        )
     if not sum(rows.values()):
         raise DataError("the query gives no rows", "Check its WHERE and JOIN conditions.")
     if "order by" not in query.lower():
-        step_context().warn("the query has no ORDER BY: its rows, and so everything after it, may differ when it runs again")
+        step_context().warn(
+            "the query has no ORDER BY: its rows, and so everything after it, may differ when it runs again"
+        )
 
 
 def _tables(tables: Any) -> Mapping[str, ResolvedFiles]:
     if tables is None:
         return {}
     if isinstance(tables, ResolvedFiles):
-        raise DataError("expected tables={name: files}, received files without a table's name", 'Write {"name": files}.')
+        raise DataError(
+            "expected tables={name: files}, received files without a table's name", 'Write {"name": files}.'
+        )
     found: Mapping[str, ResolvedFiles] = tables
     return found
 
 
-def _register(connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: list[str], scratch: Path) -> None:
+def _register(
+    connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: list[str], scratch: Path
+) -> None:
     """Makes a table's files a view. CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with their
     file and row; DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess."""
     import duckdb

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.pipelines import storage
 from headrace.pipelines.artifact import Artifact, Manifest
 from headrace.pipelines.artifact_types import artifact_class
+from headrace.pipelines.cache_key import is_function
 from headrace.pipelines.errors import ArtifactError, HeadraceError, UserCodeError
 from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.parameter_values import decode
@@ -75,6 +76,11 @@ class StepRequest:
         document = asdict(self) | {"headrace_step_request": VERSION, "component": self.component.to_json()}
         return json.dumps(document, sort_keys=True)
 
+    def functions(self) -> list[FunctionRef]:
+        """The component and every function among the parameters."""
+        given = [value["function"] for value in self.parameters.values() if is_function(value)]
+        return [self.component, *(FunctionRef.from_json(document) for document in given)]
+
     @classmethod
     def from_json(cls, text: str) -> StepRequest:
         document = _versioned(text, "headrace_step_request")
@@ -119,7 +125,8 @@ class StepResult:
     """What came of a step.
 
     Args:
-        state: ``"succeeded"``, ``"refused"`` (it worked, and its work was to say no) or ``"failed"``.
+        state: ``"succeeded"``, ``"refused"`` (it worked, and its work was to say no), ``"rejected"`` (it worked, and what it looked at
+            stops the run) or ``"failed"``.
         outputs: Committed artifacts by name; one that was not made is absent.
         results: Output parameters by name.
         error: Why it failed.
@@ -182,8 +189,9 @@ def execute(request: StepRequest, report: Callable[[dict[str, Any]], None] = lam
     token = enter(context)
     try:
         outputs, results = _run(request, context)
-        state = "succeeded" if context.refusal is None else "refused"
-        result = StepResult(state, outputs, results, None, context.refusal, tuple(context.warnings))
+        result = StepResult(
+            _state(context), outputs, results, _rejection(context), context.refusal, tuple(context.warnings)
+        )
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -192,6 +200,16 @@ def execute(request: StepRequest, report: Callable[[dict[str, Any]], None] = lam
         leave(token)
         context.close()
     return dataclasses.replace(result, seconds=time.monotonic() - began, peak_rss=peak_rss())
+
+
+def _state(context: StepContext) -> str:
+    if context.rejection is not None:
+        return "rejected"
+    return "succeeded" if context.refusal is None else "refused"
+
+
+def _rejection(context: StepContext) -> StepError | None:
+    return StepError("Rejected", context.rejection, "") if context.rejection is not None else None
 
 
 def describe(error: BaseException) -> StepError:

@@ -28,6 +28,7 @@ class StepContext:
         sample: Rows to read of each split, or None for all.
         warnings: What the step wants its user to know.
         refusal: Why the step declined to do what it is for, such as a push without a blessing.
+        rejection: Why what the step looked at stops the run, such as anomalies in the data.
     """
 
     pipeline: str = "adhoc"
@@ -41,6 +42,7 @@ class StepContext:
     report: Callable[[dict[str, Any]], None] = lambda event: None
     warnings: list[str] = field(default_factory=list)
     refusal: str | None = None
+    rejection: str | None = None
     _store: Store | None = None
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -68,6 +70,10 @@ class StepContext:
     def refuse(self, reason: str) -> None:
         """Ends as refused: the step did its work, and its work was to say no. The run's exit code is then 3."""
         self.refusal = reason
+
+    def reject(self, reason: str) -> None:
+        """Ends as failed although the step worked: what it looked at is wrong. Its outputs are kept, and nothing runs after it."""
+        self.rejection = reason
 
     @property
     def store(self) -> Store:

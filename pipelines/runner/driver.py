@@ -48,6 +48,7 @@ from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_f
 from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
 
 GRACE = 5.0
+ENDED = {"succeeded": StepState.SUCCEEDED, "refused": StepState.NOT_BLESSED, "rejected": StepState.FAILED}
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Driver:
         with Store.open(self.options.store_for(self.plan)) as store:
             self.store = store
             self.memo: DigestMemo = StoreMemo(store)
+            self.code = CodeParts(self.plan.root)
             store.recover_dead_runs()
             record = store.create_run(
                 self.plan.name,
@@ -160,7 +162,7 @@ class Driver:
     def _begin(self, step: Step) -> None:
         del self.waiting[step.id]
         try:
-            planned = plan_step(step, self.parameters, self.outcomes, self.memo, self.plan.root, self.options.sample)
+            planned = plan_step(step, self.parameters, self.outcomes, self.memo, self.code, self.options.sample)
         except MissingInput as missing:
             self._skip(step, str(missing))
             return
@@ -224,8 +226,6 @@ class Driver:
         self.attempts[step.id] = attempt
         self.listener.step_started(step.id, reason, number)
         request = self._request(planned, number)
-        Path(log).parent.mkdir(parents=True, exist_ok=True)
-        (self.logs / f"{step.id}.{number}.request.json").write_text(request.to_json())
         if step.place == "driver":
             attempt.result = execute(request)
             Path(log).write_text(attempt.result.error.traceback if attempt.result.error else "asked the store\n")
@@ -300,7 +300,8 @@ class Driver:
             self._record_failure(attempt, error, result)
             self._finish(self._step_run(attempt, StepState.FAILED, result, error=error))
             return
-        state = StepState.SUCCEEDED if result.state == "succeeded" else StepState.NOT_BLESSED
+        state = ENDED[result.state]
+        error = _error(attempt, result, status) if result.error is not None else None
         self._note(attempt, result)
         made = self.store.finish_step(
             attempt.record,
@@ -308,11 +309,13 @@ class Driver:
             outputs={name: [self._new_artifact(record)] for name, record in result.outputs.items()},
             output_parameters=result.results,
             refusal=result.refusal,
+            error=error,
             peak_rss=result.peak_rss,
         )
-        self.outcomes[id_] = Outcome(made, result.results, result.refusal)
+        if state is not StepState.FAILED:
+            self.outcomes[id_] = Outcome(made, result.results, result.refusal)
         outputs = {name: open_recorded(records[0], self.root) for name, records in made.items()}
-        self._finish(self._step_run(attempt, state, result, outputs=outputs))
+        self._finish(self._step_run(attempt, state, result, outputs=outputs, error=error))
 
     def _new_artifact(self, record: OutputRecord) -> NewArtifact:
         uri = storage.relative_to_root(record.uri, self.root)

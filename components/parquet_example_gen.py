@@ -1,0 +1,52 @@
+"""ParquetExampleGen: Parquet files become Examples."""
+
+from __future__ import annotations
+
+from headrace.pipelines import Examples, InputFiles, Output, component
+from headrace.pipelines.file_patterns import ResolvedFiles
+
+
+@component(imports=("pyarrow",))
+def ParquetExampleGen(
+    examples: Output[Examples],
+    *,
+    input_base: InputFiles,
+    splits: dict[str, int] | list[str] | None = None,
+    split_by: str | list[str] | None = None,
+    split_by_time: str | None = None,
+    boundaries: list[str | int | float] | None = None,
+) -> None:
+    """Reads Parquet files and writes their rows, split.
+
+    A row's split follows from the hash of its values' canonical text, and is that of the same row in a CSV file.
+
+    Args:
+        examples: The rows by split.
+        input_base: A folder, file or glob; with `{SPAN}`, `{VERSION}` or `{YYYY}-{MM}-{DD}`, or a `FilePattern` with a window of spans;
+            or a dict with one of them for each split.
+        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest first.
+        split_by: Column or columns whose equal values stay in one split.
+        split_by_time: Column to split by time or by number.
+        boundaries: Ascending places where the next split begins, such as ``["2013-10-01"]``.
+
+    Raises:
+        DataError: A file is damaged, or files do not have the same columns and types; with file and column.
+
+    >>> ParquetExampleGen(input_base="data/*.parquet", splits={"train": 8, "eval": 2})  # doctest: +SKIP
+    """
+    from headrace.components.ingest.csv_ingest import sources_of
+    from headrace.components.ingest.examples_output import write_examples
+    from headrace.components.ingest.parquet_ingest import ingest_parquet
+    from headrace.components.ingest.splits import split_rule
+
+    files: ResolvedFiles | dict[str, ResolvedFiles] = input_base
+    if isinstance(files, dict):
+        sources = sources_of({split: found.paths for split, found in files.items()}, None)
+    else:
+        rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
+        sources = sources_of(files.paths, rule)
+        if files.spans:
+            examples.properties["spans"] = list(files.spans)
+    with ingest_parquet(sources) as ingested:
+        write_examples(examples, ingested.schema, ingested.splits, ingested)
+        examples.properties["files"] = ingested.report.files[:100]
