@@ -145,7 +145,7 @@ class FunctionRef:
 
     def digest(self, root: Path | str | None = None, code_path: Sequence[Path | str] = ()) -> CodeDigest:
         """The digest of the code that is here now, with its parts and caveats."""
-        return digest_function(self.module, self.qualname, self._roots(root, code_path))
+        return digest_function(self.module, self.qualname, self.roots(root, code_path))
 
     def load(self, root: Path | str | None = None, code_path: Sequence[Path | str] = ()) -> Any:
         """Imports the function, when the code here is the code that the reference was made from.
@@ -159,7 +159,7 @@ class FunctionRef:
                 changes the cache's key.)
             PipelineError: The module or the name is not here.
         """
-        roots = self._roots(root, code_path)
+        roots = self.roots(root, code_path)
         expected = self.code_digest.partition(".")[0]
         found = digest_definitions(self.module, self.qualname, roots)
         if expected != found:
@@ -182,7 +182,8 @@ class FunctionRef:
                 raise PipelineError(problem) from error
         return value
 
-    def _roots(self, root: Path | str | None, code_path: Sequence[Path | str]) -> Roots:
+    def roots(self, root: Path | str | None, code_path: Sequence[Path | str] = ()) -> Roots:
+        """The folders in which its module is looked up, in order."""
         return (root or project_root(Path.cwd()), *code_path, notebook_folder())
 
     def to_json(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from headrace.pipelines.execution import StepRequest, execute
@@ -30,6 +31,7 @@ def run_child(job: dict[str, Any], events: int) -> int:
     os.close(null)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.update(job["env"])
+    Path(job["log"]).with_suffix(".request.json").write_text(job["request"])
     request = StepRequest.from_json(job["request"])
     report = event_writer(events)
     result = execute(request, report)

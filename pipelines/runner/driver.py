@@ -27,6 +27,7 @@ from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
 from headrace.pipelines.runner.step_planning import (
+    CodeParts,
     MissingInput,
     Outcome,
     PlannedStep,

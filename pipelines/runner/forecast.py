@@ -10,6 +10,7 @@ from headrace.pipelines.execution import ArtifactRef, StepRequest, execute
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.runner.options import RunOptions, check_runnable, resolve_parameters
 from headrace.pipelines.runner.step_planning import (
+    CodeParts,
     MissingInput,
     Outcome,
     PlannedStep,
@@ -53,13 +54,14 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
             if "no store" not in str(error):
                 raise
             return [Forecast(step.id, "runs", "it never ran before") for step in plan.steps]
+        memo, code = StoreMemo(store), CodeParts(plan.root)
         for step in plan.steps:
             unsettled = [up for up in step.upstream() if up not in outcomes]
             if unsettled:
                 forecasts.append(Forecast(step.id, "may run", f"if {' or '.join(unsettled)} gives something new"))
                 continue
             try:
-                planned = plan_step(step, parameters, outcomes, StoreMemo(store), plan.root, options.sample)
+                planned = plan_step(step, parameters, outcomes, memo, code, options.sample)
             except (HeadraceError, MissingInput) as error:
                 forecasts.append(Forecast(step.id, "fails", str(error)))
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 from headrace.pipelines.cache_key import CacheKey, cache_key, differences, function_refs
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.file_patterns import DigestMemo
+from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.input_files import Resolved, files_digest, files_to_json, resolve_files
 from headrace.pipelines.plan import (
     Channel,
@@ -71,6 +72,23 @@ class StoreMemo(DigestMemo):
         self._store.remember_digests({FileStamp(path, size, mtime_ns, inode): digest})
 
 
+class CodeParts:
+    """The definitions behind code digests, each digest taken apart once.
+
+    Args:
+        root: The project root, under which code is found.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._known: dict[FunctionRef, dict[str, str]] = {}
+
+    def of(self, ref: FunctionRef) -> dict[str, str]:
+        if ref not in self._known:
+            self._known[ref] = dict(ref.digest(self._root).parts)
+        return self._known[ref]
+
+
 class MissingInput(Exception):
     """An upstream step ended without making what this one needs; the message says which."""
 
@@ -80,7 +98,7 @@ def plan_step(
     parameters: Mapping[str, Any],
     outcomes: Mapping[str, Outcome],
     memo: DigestMemo,
-    root: str,
+    code: CodeParts,
     sample: int | None,
 ) -> PlannedStep:
     """Resolves a step's values and gives it its cache key.
@@ -90,7 +108,7 @@ def plan_step(
         parameters: The pipeline's parameters.
         outcomes: What the steps before it left.
         memo: Where files' digests are remembered.
-        root: The project root, under which code is found.
+        code: Names the definitions behind the code digests.
         sample: Rows of each split, or None.
 
     Raises:
@@ -111,7 +129,7 @@ def plan_step(
         values,
         {name: files_digest(found, memo) for name, found in files.items()},
         sample=sample,
-        parts={name: dict(ref.digest(root).parts) for name, ref in function_refs(step, values).items()},
+        parts={name: code.of(ref) for name, ref in function_refs(step, values).items()},
     )
     return PlannedStep(step, inputs, values, files, key)
 

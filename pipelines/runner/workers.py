@@ -271,6 +271,7 @@ class InProcessWorkers:
 
     def start(self, job: Job) -> None:
         self._events.append(Event(job.id, "started", {"pid": os.getpid()}))
+        Path(job.log).with_suffix(".request.json").write_text(job.request.to_json())
         kept = dict(os.environ)
         os.environ.update(job.env)
 

@@ -25,6 +25,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from headrace.pipelines.code_digest.digest import digest_definitions
+from headrace.pipelines.execution import StepRequest
 from headrace.pipelines.runner.child import run_child
 
 LEVEL_READY = "ready"
@@ -88,6 +90,7 @@ def _serve(connection: socket.socket) -> None:
                 while b"\n" in pending:
                     line, pending = pending.split(b"\n", 1)
                     job = json.loads(line)
+                    _index_code(job["request"])
                     pid = _fork_child(job, fds.pop(0), close=[connection.fileno(), wake_read, wake_write])
                     children[pid] = job["id"]
                     _send(connection, {"started": job["id"], "pid": pid})
@@ -95,6 +98,15 @@ def _serve(connection: socket.socket) -> None:
                 while _drain(wake_read):
                     pass
         _reap(children, lambda id_, status: _send(connection, {"exited": id_, "status": status}))
+
+
+def _index_code(request: str) -> None:
+    """Digests the functions of a request from their source, importing nothing: its children inherit what is remembered."""
+    # What is wrong with them, the child will say.
+    with contextlib.suppress(Exception):
+        wanted = StepRequest.from_json(request)
+        for ref in wanted.functions():
+            digest_definitions(ref.module, ref.qualname, ref.roots(wanted.project, wanted.code_path))
 
 
 def _drain(fd: int) -> bool:
