@@ -192,8 +192,8 @@ def _measure(
             shares = (category_shares(stats).get(value, 0.0), category_shares(other).get(value, 0.0))
             shown = "a category" if is_sensitive(feature) else repr(value)
             text = (
-                f"the L-infinity distance to {against} is {distance:.6g}, above {threshold:.6g}: the share of {shown} is "
-                f"{shares[0]:.1%}, there it is {shares[1]:.1%}"
+                f"the L-infinity distance to {against} is {distance:.6g}, above {threshold:.6g}: the share of {shown} "
+                f"is {shares[0]:.1%}, there it is {shares[1]:.1%}"
             )
             reasons.append(Reason(Types.COMPARATOR_L_INFTY_HIGH, short, text))
     if comparator.HasField("jensen_shannon_divergence"):

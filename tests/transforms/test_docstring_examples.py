@@ -1,0 +1,20 @@
+"""The examples in the public docstrings of the data passes, statistics, schema and validation run as written."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    *("row_groups", "passes", "feature_model", "moments", "quantiles", "distinct", "value_counts", "number_counts"),
+    *("statistics.summarizer", "statistics.proto", "schema.tags", "schema.infer", "schema.merge", "schema.inputs"),
+    *("validation.validate", "validation.rows", "validation.distances"),
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples(module):
+    result = doctest.testmod(importlib.import_module(f"headrace.transforms.{module}"))
+    assert result.attempted and not result.failed
