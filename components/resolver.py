@@ -40,7 +40,7 @@ def Resolver(
         found = store.latest_blessed_model(history, before=before, not_digest=candidate.digest, model_type=type_name)
     else:
         uri = storage.relative_to_root(candidate.uri, context.root)
-        records = store.artifacts(uri=uri, root=context.root, digest=candidate.digest, limit=1)
+        records = store.artifacts(uri=uri, root=history.root, digest=candidate.digest, limit=1)
         step, output = (records[0].producer.path, records[0].output) if records else (None, None)
         found = store.latest_artifact(
             history, type_name, path=step, output=output, before=before, not_digest=candidate.digest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,8 +100,10 @@ class Manifest:
     producer: dict[str, Any] = field(default_factory=dict)
     created: str = ""
 
-    def to_json(self) -> str:
-        return json.dumps({"headrace_artifact": FORMAT, **asdict(self)}, indent=1, sort_keys=True)
+    def to_json(self, uri: str = "", root: str = "") -> str:
+        """The text of `artifact.json`; links between artifacts of one root are written relative to `uri`."""
+        links = with_link_uris(self.links, lambda link: storage.relative_to_folder(link, uri, root))
+        return json.dumps({"headrace_artifact": FORMAT, **asdict(self), "links": links}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
@@ -109,6 +111,10 @@ class Manifest:
             document = json.loads(text)
             version = document.pop("headrace_artifact")
             files = {name: FileEntry(**entry) for name, entry in document.pop("files").items()}
+            folder = where.removesuffix(MANIFEST)
+            document["links"] = with_link_uris(
+                document["links"], lambda link: storage.resolve_from_folder(link, folder)
+            )
             manifest = cls(files=files, **document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
@@ -119,6 +125,14 @@ class Manifest:
                 f"{where}: manifest format {version}; this Headrace reads {FORMAT}. Install a newer one"
             )
         return manifest
+
+
+def with_link_uris(links: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Gives links with the URI of each artifact among them changed."""
+    return {
+        name: {**link, "uri": change(link["uri"])} if isinstance(link, Mapping) and "uri" in link else link
+        for name, link in links.items()
+    }
 
 
 class Artifact:
@@ -229,8 +243,13 @@ class Artifact:
         staged = self._staged is not None and any(Path(self._staged.name).iterdir())
         return not staged and not self.properties and next(storage.walk(self.uri), None) is None
 
-    def commit(self, producer: Mapping[str, Any]) -> Manifest:
-        """Makes the artifact exist: digests its files, then writes `artifact.json`, last."""
+    def commit(self, producer: Mapping[str, Any], root: str = "") -> Manifest:
+        """Makes the artifact exist: digests its files, then writes `artifact.json`, last.
+
+        Args:
+            producer: Who made it.
+            root: The pipeline root, within which links are written relative.
+        """
         if self._staged is not None:
             storage.upload(Path(self._staged.name), self.uri)
         files = {name: self._file_entry(name, size) for name, size in storage.walk(self.uri) if name != MANIFEST}
@@ -245,7 +264,7 @@ class Artifact:
             producer=dict(producer),
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
-        storage.write_bytes(storage.join(self.uri, MANIFEST), self.manifest.to_json().encode())
+        storage.write_bytes(storage.join(self.uri, MANIFEST), self.manifest.to_json(self.uri, root).encode())
         return self.manifest
 
     def digested_properties(self) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class StepRequest:
         beam_args: Arguments for Beam.
         sample: Rows of each split to read, or None.
         store_url: The store, for steps that may ask it.
+        store_root: What the store calls the pipeline root.
     """
 
     pipeline: str
@@ -71,6 +72,7 @@ class StepRequest:
     beam_args: tuple[str, ...] = ()
     sample: int | None = None
     store_url: str | None = None
+    store_root: str = ""
 
     def to_json(self) -> str:
         document = asdict(self) | {"headrace_step_request": VERSION, "component": self.component.to_json()}
@@ -125,8 +127,8 @@ class StepResult:
     """What came of a step.
 
     Args:
-        state: ``"succeeded"``, ``"refused"`` (it worked, and its work was to say no), ``"rejected"`` (it worked, and what it looked at
-            stops the run) or ``"failed"``.
+        state: ``"succeeded"``, ``"refused"`` (it worked, and its work was to say no), ``"rejected"`` (it worked, and
+            what it looked at stops the run) or ``"failed"``.
         outputs: Committed artifacts by name; one that was not made is absent.
         results: Output parameters by name.
         error: Why it failed.
@@ -182,6 +184,7 @@ def execute(request: StepRequest, report: Callable[[dict[str, Any]], None] = lam
         attempt=request.attempt,
         root=request.root,
         store_url=request.store_url,
+        store_root=request.store_root,
         beam_args=request.beam_args,
         sample=request.sample,
         report=report,
@@ -267,7 +270,7 @@ def _commit(
         if artifact.manifest is not None:
             records[name] = OutputRecord.of(artifact.uri, artifact.manifest)
         elif not artifact.is_empty():
-            records[name] = OutputRecord.of(artifact.uri, artifact.commit({**producer, "output": name}))
+            records[name] = OutputRecord.of(artifact.uri, artifact.commit({**producer, "output": name}, context.root))
         elif context.refusal is None and component.place != "driver" and not artifact.left_out:
             what = f"{component.spec.name} wrote nothing to its output {name!r}"
             raise ArtifactError(f"{what}\n    fix: write it, or say {name}.leave_out()")

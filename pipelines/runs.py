@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines import storage
-from headrace.pipelines.artifact import Artifact, Manifest
+from headrace.pipelines.artifact import Artifact, Manifest, with_link_uris
 from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.errors import ArtifactError
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.store.records import ArtifactRecord, RunRecord, RunState, StepRecord, StepState
+
+if TYPE_CHECKING:
+    from headrace.pipelines.store import Store
+
+# What a store that lies in its pipeline root calls it, so that the folder can be moved with its cache.
+EMBEDDED = "."
 
 EXIT_CODES = {
     RunState.SUCCEEDED: 0,
@@ -109,24 +115,30 @@ def run_folder(root: str, pipeline: str, run_id: str) -> str:
 def open_recorded(record: ArtifactRecord, root: str) -> Artifact:
     """Gives the artifact of a record without reading its folder: the record has all that the manifest says."""
     uri = storage.resolve(record.uri, root)
+    links = with_link_uris(record.links, lambda link: storage.resolve(link, root))
     manifest = Manifest(
-        record.type, "1", record.digest, {}, dict(record.properties), dict(record.links), {}, record.created.isoformat()
+        record.type, "1", record.digest, {}, dict(record.properties), links, {}, record.created.isoformat()
     )
     return artifact_class(record.type)(uri, manifest)
 
 
-def read_run(store: Any, run_id: str, root: str) -> Run:
+def real_root(store: Store, recorded: str) -> str:
+    """Gives the root that a store's record means: a store that lies in its root finds it where it is itself."""
+    return str(store.folder) if recorded == EMBEDDED else recorded
+
+
+def read_run(store: Store, run_id: str) -> Run:
     """Reads a run back from the store.
 
     Args:
         store: An open `Store`.
         run_id: The run's id, the beginning of one, or ``"latest"``.
-        root: The pipeline root.
 
     Raises:
         StoreError: There is no such run.
     """
     record: RunRecord = store.run(run_id)
+    root = real_root(store, record.root)
     document = store.plan(record.id)
     plan = Plan.from_document(document) if document else None
     steps: dict[str, StepRun] = {}
@@ -168,7 +180,7 @@ def _step_run(step: StepRecord, root: str) -> StepRun:
         error=step.error,
         warnings=tuple(progress.get("warnings", ())),
         rows=progress.get("rows"),
-        log=step.log_uri,
+        log=storage.resolve(step.log_uri, root) if step.log_uri else None,
         attempt=step.key.attempt,
         peak_rss=step.peak_rss,
     )

@@ -24,6 +24,7 @@ class StepContext:
         pipeline, run, step, attempt: Where it stands.
         root: The pipeline root, a folder or URL.
         store_url: URL of the store, when the step is told of one.
+        store_root: What the store calls the pipeline root.
         beam_args: Arguments for Beam pipelines of this step.
         sample: Rows to read of each split, or None for all.
         warnings: What the step wants its user to know.
@@ -37,6 +38,7 @@ class StepContext:
     attempt: int = 1
     root: str = ""
     store_url: str | None = None
+    store_root: str = ""
     beam_args: tuple[str, ...] = ()
     sample: int | None = None
     report: Callable[[dict[str, Any]], None] = lambda event: None
@@ -72,7 +74,7 @@ class StepContext:
         self.refusal = reason
 
     def reject(self, reason: str) -> None:
-        """Ends as failed although the step worked: what it looked at is wrong. Its outputs are kept, and nothing runs after it."""
+        """Ends as failed although the step worked: what it saw is wrong. Its outputs stay, nothing runs after it."""
         self.rejection = reason
 
     @property
@@ -93,7 +95,9 @@ class StepContext:
     @property
     def history(self) -> History:
         """The earlier runs that this one may be compared with."""
-        return History(self.pipeline, self.root, f"sample-{self.sample}" if self.sample is not None else "")
+        return History(
+            self.pipeline, self.store_root or self.root, f"sample-{self.sample}" if self.sample is not None else ""
+        )
 
     def close(self) -> None:
         if self._store is not None:

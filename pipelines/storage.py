@@ -7,6 +7,7 @@ is made whole by a rename, a remote one by the store's own atomic put.
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,31 @@ def relative_to_root(uri: str, root: str) -> str:
 def resolve(uri: str, root: str) -> str:
     """The inverse of `relative_to_root`."""
     return uri if uri.startswith("/") or "://" in uri else join(root, uri)
+
+
+def relative_to_folder(uri: str, folder: str, root: str) -> str:
+    """Gives `uri` relative to a folder when both lie in `root`, so that they can be moved together.
+
+    >>> relative_to_folder("/root/a/x", "/root/b/y", "/root"), relative_to_folder("/else/x", "/root/b/y", "/root")
+    ('../../a/x', '/else/x')
+    """
+    prefix = root.rstrip("/") + "/"
+    both_inside = root and uri.startswith(prefix) and folder.startswith(prefix)
+    return posixpath.relpath(uri.removeprefix(prefix), folder.removeprefix(prefix)) if both_inside else uri
+
+
+def resolve_from_folder(uri: str, folder: str) -> str:
+    """The inverse of `relative_to_folder`.
+
+    >>> resolve_from_folder("../../a/x", "s3://bucket/root/b/y")
+    's3://bucket/root/a/x'
+    """
+    if uri.startswith("/") or "://" in uri:
+        return uri
+    base = folder.rstrip("/").split("/")
+    for part in uri.split("/"):
+        base = base[:-1] if part == ".." else [*base, part]
+    return "/".join(base)
 
 
 def filesystem(uri: str) -> tuple[Any, str]:

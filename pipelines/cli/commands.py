@@ -249,7 +249,7 @@ def _open_store(arguments: argparse.Namespace) -> Store:
 def _read(store: Store, run_id: str) -> Run:
     from headrace.pipelines.runs import read_run
 
-    return read_run(store, run_id, store.run(run_id).root)
+    return read_run(store, run_id)
 
 
 def _match(name: str, ids: list[str]) -> str:

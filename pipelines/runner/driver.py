@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipelines import storage
+from headrace.pipelines.artifact import with_link_uris
 from headrace.pipelines.errors import HeadraceError
-from headrace.pipelines.execution import ArtifactRef, OutputRecord, StepRequest, StepResult, execute
+from headrace.pipelines.execution import OutputRecord, StepResult, execute
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
@@ -34,6 +35,7 @@ from headrace.pipelines.runner.step_planning import (
     StoreMemo,
     find_hit,
     plan_step,
+    step_request,
     why_it_runs,
 )
 from headrace.pipelines.runner.workers import (
@@ -83,7 +85,8 @@ class Driver:
         self.parameters = resolve_parameters(plan, options.parameters)
         self.root = options.root_for(plan)
         self.home = options.home_for(plan)
-        self.history = History(plan.name, self.root, options.scope)
+        self.store_root = options.recorded_root_for(plan)
+        self.history = History(plan.name, self.store_root, options.scope)
         self.jobs = options.jobs or os.cpu_count() or 1
         self.outcomes: dict[str, Outcome] = {}
         self.finished: dict[str, StepRun] = {}
@@ -104,7 +107,7 @@ class Driver:
             store.recover_dead_runs()
             record = store.create_run(
                 self.plan.name,
-                root=self.root,
+                root=self.store_root,
                 plan_digest=self.plan.digest,
                 plan=self.plan.to_document(),
                 parameters=self.parameters,
@@ -130,7 +133,7 @@ class Driver:
                 if self._workers is not None:
                     self._workers.close()
             store.finish_run(self.run_id, state)
-            run = read_run(store, self.run_id, self.root)
+            run = read_run(store, self.run_id)
         run = self._with_report(run)
         self.listener.run_finished(run)
         return run
@@ -172,7 +175,7 @@ class Driver:
             return
         hit = None
         if step.place == "worker" and self.options.cache and step.settings.cache:
-            hit = find_hit(self.store, planned, self.root, self.root)
+            hit = find_hit(self.store, planned, self.store_root, self.root)
         if hit is not None:
             inputs = {name: [record.id for record in records] for name, records in planned.inputs.items()}
             self.store.record_cached_step(
@@ -221,12 +224,15 @@ class Driver:
             key_fields=planned.key.stored(),
             parameters=planned.parameters,
             inputs={name: [made.id for made in records] for name, records in planned.inputs.items()},
-            log_uri=log,
+            log_uri=storage.relative_to_root(log, self.root),
         )
         attempt = Attempt(planned, number, record, log, reason)
         self.attempts[step.id] = attempt
         self.listener.step_started(step.id, reason, number)
-        request = self._request(planned, number)
+        name = step.id if number == 1 else f"{step.id}.{number}"
+        request = step_request(
+            planned, self.plan, self.options, run=self.run_id, attempt=number, folder=storage.join(self.folder, name)
+        )
         if step.place == "driver":
             attempt.result = execute(request)
             Path(log).write_text(attempt.result.error.traceback if attempt.result.error else "asked the store\n")
@@ -234,31 +240,6 @@ class Driver:
             return
         job = Job(step.id, request, log, dict(step.settings.env), step.imports)
         self._get_workers().start(job)
-
-    def _request(self, planned: PlannedStep, number: int) -> StepRequest:
-        step = planned.step
-        folder = storage.join(self.folder, step.id if number == 1 else f"{step.id}.{number}")
-        slots = dict(step.interface.inputs)
-
-        def refs(name: str) -> ArtifactRef | list[ArtifactRef]:
-            found = [ArtifactRef(storage.resolve(r.uri, self.root), r.type, r.digest) for r in planned.inputs[name]]
-            return found if slots[name].list else found[0]
-
-        return StepRequest(
-            pipeline=self.plan.name,
-            run=self.run_id,
-            step=step.id,
-            attempt=number,
-            component=step.component,
-            inputs={name: refs(name) for name in planned.inputs},
-            outputs={name: storage.join(folder, name) for name, _ in step.interface.outputs},
-            parameters=planned.request_parameters(),
-            root=self.root,
-            project=self.plan.root,
-            beam_args=self.options.beam_args,
-            sample=self.options.sample,
-            store_url=self.options.store_for(self.plan),
-        )
 
     def _get_workers(self) -> Workers:
         if self._workers is None:
@@ -302,7 +283,7 @@ class Driver:
             self._finish(self._step_run(attempt, StepState.FAILED, result, error=error))
             return
         state = ENDED[result.state]
-        error = _error(attempt, result, status) if result.error is not None else None
+        rejection = _error(attempt, result, status) if result.error is not None else None
         self._note(attempt, result)
         made = self.store.finish_step(
             attempt.record,
@@ -310,17 +291,18 @@ class Driver:
             outputs={name: [self._new_artifact(record)] for name, record in result.outputs.items()},
             output_parameters=result.results,
             refusal=result.refusal,
-            error=error,
+            error=rejection,
             peak_rss=result.peak_rss,
         )
         if state is not StepState.FAILED:
             self.outcomes[id_] = Outcome(made, result.results, result.refusal)
         outputs = {name: open_recorded(records[0], self.root) for name, records in made.items()}
-        self._finish(self._step_run(attempt, state, result, outputs=outputs, error=error))
+        self._finish(self._step_run(attempt, state, result, outputs=outputs, error=rejection))
 
     def _new_artifact(self, record: OutputRecord) -> NewArtifact:
         uri = storage.relative_to_root(record.uri, self.root)
-        return NewArtifact(uri, record.type, record.digest, record.properties, record.links)
+        links = with_link_uris(record.links, lambda link: storage.relative_to_root(link, self.root))
+        return NewArtifact(uri, record.type, record.digest, record.properties, links)
 
     def _note(self, attempt: Attempt, result: StepResult | None) -> None:
         """Keeps beside the record what is told of a step but decides nothing."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from headrace.pipelines import storage
 from headrace.pipelines.errors import HeadraceError, StoreError
-from headrace.pipelines.execution import ArtifactRef, StepRequest, execute
+from headrace.pipelines.execution import execute
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.runner.options import RunOptions, check_runnable, resolve_parameters
 from headrace.pipelines.runner.step_planning import (
@@ -17,6 +18,7 @@ from headrace.pipelines.runner.step_planning import (
     StoreMemo,
     find_hit,
     plan_step,
+    step_request,
     why_it_runs,
 )
 from headrace.pipelines.store import History, Store
@@ -44,7 +46,8 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
     check_runnable(plan)
     parameters = resolve_parameters(plan, options.parameters)
     root = options.root_for(plan)
-    history = History(plan.name, root, options.scope)
+    recorded = options.recorded_root_for(plan)
+    history = History(plan.name, recorded, options.scope)
     outcomes: dict[str, Outcome] = {}
     forecasts = []
     with ExitStack() as stack:
@@ -66,10 +69,10 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
                 forecasts.append(Forecast(step.id, "fails", str(error)))
                 continue
             if step.place == "driver":
-                outcomes[step.id] = _ask(planned, store, options, plan, root)
+                outcomes[step.id] = _ask(planned, store, options, plan)
                 forecasts.append(Forecast(step.id, "asks", "the store, each time"))
                 continue
-            hit = find_hit(store, planned, root, root) if options.cache and step.settings.cache else None
+            hit = find_hit(store, planned, recorded, root) if options.cache and step.settings.cache else None
             if hit is not None:
                 outcomes[step.id] = Outcome(hit.outputs, hit.output_parameters, hit.refusal)
                 forecasts.append(Forecast(step.id, "cached", f"nothing changed since run {hit.key.run_id}"))
@@ -83,29 +86,14 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
     return forecasts
 
 
-def _ask(planned: PlannedStep, store: Store, options: RunOptions, plan: Plan, root: str) -> Outcome:
+def _ask(planned: PlannedStep, store: Store, options: RunOptions, plan: Plan) -> Outcome:
     """Lets a step that only asks the store ask it; what it finds is recorded already."""
-    from headrace.pipelines import storage
-
-    request = StepRequest(
-        pipeline=plan.name,
-        run="plan",
-        step=planned.step.id,
-        component=planned.step.component,
-        inputs={
-            name: [ArtifactRef(storage.resolve(r.uri, root), r.type, r.digest) for r in records][0]
-            for name, records in planned.inputs.items()
-        },
-        outputs={name: storage.join(root, "plan", name) for name, _ in planned.step.interface.outputs},
-        parameters=planned.request_parameters(),
-        root=root,
-        project=plan.root,
-        sample=options.sample,
-        store_url=options.store_for(plan),
-    )
-    result = execute(request)
+    root, recorded = options.root_for(plan), options.recorded_root_for(plan)
+    result = execute(step_request(planned, plan, options, run="plan", folder=storage.join(root, "plan")))
     found = {
-        name: store.artifacts(uri=storage.relative_to_root(output.uri, root), root=root, digest=output.digest, limit=1)
+        name: store.artifacts(
+            uri=storage.relative_to_root(output.uri, root), root=recorded, digest=output.digest, limit=1
+        )
         for name, output in result.outputs.items()
     }
     return Outcome({name: records for name, records in found.items() if records}, result.results, result.refusal)

@@ -13,7 +13,7 @@ from headrace.pipelines import storage
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.parameter_values import NotAllowed, parse_text
 from headrace.pipelines.plan import Group, Plan, PlanParameter
-from headrace.pipelines.runs import Run, StepRun
+from headrace.pipelines.runs import EMBEDDED, Run, StepRun
 
 HOME = ".headrace"
 LOCAL_SETTINGS = ("retries", "timeout", "cache", "env")
@@ -60,6 +60,12 @@ class RunOptions:
 
     def store_for(self, plan: Plan) -> str:
         return self.store or str(self.home_for(plan) / "store.db")
+
+    def recorded_root_for(self, plan: Plan) -> str:
+        """What the store calls the root."""
+        root = self.root_for(plan)
+        inside = storage.is_local(root) and storage.normalize(self.store_for(plan)) == storage.join(root, "store.db")
+        return EMBEDDED if inside else root
 
     @property
     def scope(self) -> str:

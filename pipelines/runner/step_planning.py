@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.pipelines import storage
 from headrace.pipelines.cache_key import CacheKey, cache_key, differences, function_refs
 from headrace.pipelines.errors import PipelineError, Problem
+from headrace.pipelines.execution import ArtifactRef, StepRequest
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.input_files import Resolved, files_digest, files_to_json, resolve_files
@@ -21,10 +23,12 @@ from headrace.pipelines.plan import (
     MapOf,
     OneOf,
     Parameter,
+    Plan,
     PropertyOf,
     Step,
     Value,
 )
+from headrace.pipelines.runner.options import RunOptions
 from headrace.pipelines.runs import open_recorded
 from headrace.pipelines.store import ArtifactRecord, CachedStep, FileStamp, History, Store
 
@@ -57,6 +61,44 @@ class PlannedStep:
 
     def request_parameters(self) -> dict[str, Any]:
         return {**self.parameters, **{name: files_to_json(resolved) for name, resolved in self.files.items()}}
+
+
+def step_request(
+    planned: PlannedStep, plan: Plan, options: RunOptions, *, run: str, folder: str, attempt: int = 1
+) -> StepRequest:
+    """Gives the request of a planned step.
+
+    Args:
+        planned: The step.
+        plan: Its Plan.
+        options: How the Plan is run.
+        run: The run's id.
+        folder: Folder or URL under which its outputs are written.
+        attempt: Counted from 1.
+    """
+    root = options.root_for(plan)
+    slots = dict(planned.step.interface.inputs)
+
+    def refs(name: str) -> ArtifactRef | list[ArtifactRef]:
+        found = [ArtifactRef(storage.resolve(r.uri, root), r.type, r.digest) for r in planned.inputs[name]]
+        return found if slots[name].list else found[0]
+
+    return StepRequest(
+        pipeline=plan.name,
+        run=run,
+        step=planned.step.id,
+        attempt=attempt,
+        component=planned.step.component,
+        inputs={name: refs(name) for name in planned.inputs},
+        outputs={name: storage.join(folder, name) for name, _ in planned.step.interface.outputs},
+        parameters=planned.request_parameters(),
+        root=root,
+        project=plan.root,
+        beam_args=options.beam_args,
+        sample=options.sample,
+        store_url=options.store_for(plan),
+        store_root=options.recorded_root_for(plan),
+    )
 
 
 class StoreMemo(DigestMemo):

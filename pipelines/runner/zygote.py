@@ -101,7 +101,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _index_code(request: str) -> None:
-    """Digests the functions of a request from their source, importing nothing: its children inherit what is remembered."""
+    """Digests the functions of a request from their source, without importing them, for its children to inherit."""
     # What is wrong with them, the child will say.
     with contextlib.suppress(Exception):
         wanted = StepRequest.from_json(request)

@@ -57,6 +57,12 @@ class Database:
         self._statements: dict[tuple[str, str], Any] = {}
         self._run_sequences: dict[str, int] = {}
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a store that is a file, None for a server."""
+        file = sqlite_file(self._engine.url)
+        return file.parent if file is not None else None
+
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
 
