@@ -27,7 +27,8 @@ quantity, or null. A count of a confusion table has a value and no interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,18 @@ from headrace.transforms.metrics.evaluation import (
     Output,
 )
 from headrace.transforms.metrics.metric import Estimates
+from headrace.transforms.metrics.slicing import SliceKeys
 
 SCHEMA_VERSION = 1
 
 
 def document(
-    evaluation: Evaluation, state: EvaluationState, *, confidence: float = 0.95, few_rows: int = 100
+    evaluation: Evaluation,
+    state: EvaluationState,
+    *,
+    confidence: float = 0.95,
+    few_rows: int = 100,
+    masked: Collection[str] = (),
 ) -> dict[str, Any]:
     """Makes the document of a finished evaluation, without thresholds.
 
@@ -57,10 +64,13 @@ def document(
         state: Its merged state.
         confidence: Of the intervals.
         few_rows: A slice with fewer rows is marked.
+        masked: Columns whose values are not to be shown: a slice by them is named by a number.
 
     Raises:
         ValueError: There was no row with a label.
     """
+    if masked:
+        state = replace(state, keys=[_masked(keys, masked) for keys in state.keys])
     has_baseline = any(model == BASELINE for model, *_ in state.metrics)
     outputs = {
         output.name: _output(evaluation, state, output, confidence, few_rows, has_baseline)
@@ -79,6 +89,22 @@ def document(
         "outputs": outputs,
         "warnings": list(_warnings(outputs)),
     }
+
+
+def _masked(keys: SliceKeys, columns: Collection[str]) -> SliceKeys:
+    """The same slices under names that do not tell the values of some columns: their rank among the values seen."""
+    ranks = [
+        {value: f"#{rank}" for rank, value in enumerate(sorted({key[i] for key in keys.keys}, key=str), start=1)}
+        for i in range(len(keys.slicing.columns))
+    ]
+    shown = [
+        tuple(
+            ranks[i][value] if name in columns else value
+            for i, (name, value) in enumerate(zip(keys.slicing.columns, key))
+        )
+        for key in keys.keys
+    ]
+    return SliceKeys(keys.slicing, shown, {key: code for code, key in enumerate(shown)})
 
 
 def _output(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -189,7 +190,8 @@ def _keras(name: str, config: dict[str, Any]) -> KerasMetric:
         near = difflib.get_close_matches(cls, known, 1)
         raise ValueError(f"Keras has no metric {name!r}" + (f"; did you mean {module}.{near[0]}?" if near else ""))
     make = functools.partial(_make_keras, module, cls, config.pop("config", {}))
-    shown = config.pop("name", None) or make().name
+    # Not Keras' own default: that counts up, auc, auc_1, with each instance in the process.
+    shown = config.pop("name", None) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls).lower()
     with_intervals = bool(config.pop("intervals", False))
     one_hot = config.pop("one_hot", None)
     if config:

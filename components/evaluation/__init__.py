@@ -1,0 +1,1 @@
+"""What the Evaluator and the BulkInferrer do: labels, predictions and their rows."""
