@@ -83,6 +83,15 @@ class StepRequest:
         given = [value["function"] for value in self.parameters.values() if is_function(value)]
         return [self.component, *(FunctionRef.from_json(document) for document in given)]
 
+    def moved(self, root: str) -> StepRequest:
+        """The same step under a root that was moved since."""
+
+        def follow(ref: ArtifactRef) -> ArtifactRef:
+            return dataclasses.replace(ref, uri=storage.resolve(storage.relative_to_root(ref.uri, self.root), root))
+
+        inputs = {name: [*map(follow, it)] if isinstance(it, list) else follow(it) for name, it in self.inputs.items()}
+        return dataclasses.replace(self, root=root, inputs=inputs)
+
     @classmethod
     def from_json(cls, text: str) -> StepRequest:
         document = _versioned(text, "headrace_step_request")

@@ -201,6 +201,9 @@ def rerun(arguments: argparse.Namespace) -> int:
             Problem(f"{step.id} did not run in run {done.id}: it is {step.state.value}", "name a run in which it ran")
         )
     request = StepRequest.from_json(Path(step.log).with_suffix(".request.json").read_text())
+    # A project that was moved has its code here; one that was not, where it was.
+    project = request.project if Path(request.project).is_dir() else str(project_root(Path.cwd() / "x.py"))
+    request = dataclasses.replace(request.moved(done.root), project=project)
     folder = tempfile.mkdtemp(prefix=f"headrace-{step.id}-")
     outputs = {name: storage.join(folder, name) for name in request.outputs}
     result = execute(dataclasses.replace(request, outputs=outputs), lambda event: None)
