@@ -197,7 +197,7 @@ def _curve(link: Link, points: list[Point]) -> str:
 
 
 def _text(text: str) -> str:
-    return escape("".join(char if char.isprintable() else "?" for char in text), quote=True)
+    return escape("".join(char if char.isprintable() or char.isspace() else "?" for char in text), quote=True)
 
 
 def _n(value: float) -> str:

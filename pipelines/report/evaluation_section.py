@@ -18,6 +18,9 @@ from headrace.pipelines.report.privacy import HIDDEN, Privacy
 
 SLICES = 40
 FORESTS = 4
+FEW_CHECKS = 6
+# What people ask for first, of the metrics that no threshold asks for.
+_FIRST = ("auc", "log_loss", "pr_auc", "rmse", "mae", "r2", "f1", "accuracy")
 
 Entry = Mapping[str, Any]
 
@@ -55,6 +58,7 @@ class ForestTable:
     rows: tuple[ForestRow, ...]
     left_out: int
     guides: tuple[tuple[str, str], ...]
+    open: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class EvaluationReport:
     reason: str
     outputs: tuple[OutputReport, ...]
     checks: tuple[Check, ...]
+    folded: tuple[Check, ...]
     warnings: tuple[str, ...]
     headline: tuple[MetricRow, ...] = field(default=())
 
@@ -126,6 +131,8 @@ def evaluation_report(
     blessed = verdict.get("blessed") if checks or "blessed" in verdict else None
     principal = [row for output in outputs for row in output.metrics if row.principal]
     confidence = document.get("confidence")
+    ordered = tuple(sorted(checks, key=lambda check: (check.passed, check.slice != "overall")))
+    kept = len(ordered) if len(ordered) <= FEW_CHECKS else max(3, sum(not check.passed for check in ordered))
     return EvaluationReport(
         channel=channel,
         rows=number(document.get("rows"), 15),
@@ -134,7 +141,8 @@ def evaluation_report(
         blessed=blessed if isinstance(blessed, bool) else None,
         reason=_told(str(verdict.get("reason") or ""), names, privacy),
         outputs=outputs,
-        checks=tuple(sorted(checks, key=lambda check: check.passed)),
+        checks=ordered[:kept],
+        folded=ordered[kept:],
         warnings=tuple(_told(str(warning), names, privacy) for warning in document.get("warnings") or ()),
         headline=tuple(principal[:4]),
     )
@@ -142,13 +150,16 @@ def evaluation_report(
 
 def _slice_names(document: Mapping[str, Any], privacy: Privacy) -> dict[str, str]:
     """The name that each slice is shown by: one that is cut by a sensitive column does not tell the value."""
-    shown = {}
+    shown: dict[str, str] = {}
+    numbers: dict[tuple[str, str], int] = {}
     for output in document["outputs"].values():
-        for k, entry in enumerate(output.get("slices") or ()):
+        for entry in output.get("slices") or ():
             keys: Mapping[str, Any] = entry.get("slice") or {}
             hidden = [column for column in keys if not privacy.shows_values(column)]
             name = entry.get("name") or ", ".join(f"{column}={value}" for column, value in keys.items())
-            parts = [f"{c}={HIDDEN} {k + 1}" if c in hidden else f"{c}={value}" for c, value in keys.items()]
+            for column in hidden:
+                numbers.setdefault((column, str(keys[column])), sum(known == column for known, _ in numbers) + 1)
+            parts = [f"{c}={HIDDEN} {numbers[c, str(v)]}" if c in hidden else f"{c}={v}" for c, v in keys.items()]
             shown[str(name)] = ", ".join(parts) if hidden else str(name)
     return shown
 
@@ -196,7 +207,8 @@ def _principal(metrics: Mapping[str, Any], quantities: Mapping[str, Any], asked:
     """The metrics to put first: those that thresholds ask for, then those that say which direction is better."""
     directed = [name for name in metrics if quantities.get(name, {}).get("higher_is_better") is not None]
     plain = [name for name in metrics if not quantities]
-    return [name for name in dict.fromkeys([*asked, *directed, *plain]) if name in metrics]
+    known = [name for name in _FIRST if name in directed]
+    return [name for name in dict.fromkeys([*asked, *known, *directed, *plain]) if name in metrics]
 
 
 def _metric_row(name: str, overall: Entry, quantities: Mapping[str, Any], principal: bool) -> MetricRow:
@@ -249,7 +261,9 @@ def _forest(
     constant = _constant(metric, overall, quantities)
     if constant is not None:
         guides.append(("constant", constant))
-    scale = Forest.of(estimates, guides)
+    # The interval of a slice of few rows is wide and says little: it must not press the others together.
+    bounds = [e if not entry.get("few_rows") else Estimate(e.value) for entry, e in zip(entries, estimates)]
+    scale = Forest.of(bounds, guides)
     verdicts = {str(c.get("slice", "overall")): bool(c.get("passed")) for c in asked if c.get("metric") == metric}
     rows = []
     for k, (entry, estimate) in enumerate(zip(entries, estimates)):
@@ -276,7 +290,8 @@ def _forest(
         )
         rows.append(row)
     shown_guides = tuple((kind, number(value)) for kind, value in guides)
-    return ForestTable(metric, scale.axis(), tuple(rows), len(slices) - len(kept), shown_guides)
+    left_out = len(slices) - len(kept)
+    return ForestTable(metric, scale.axis(), tuple(rows), left_out, shown_guides, bool(verdicts))
 
 
 def _plots(output: Mapping[str, Any]) -> Iterator[Plot]:

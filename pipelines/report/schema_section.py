@@ -94,7 +94,9 @@ def _shape(feature: Any) -> str:
         return " × ".join(str(dim.size) if dim.size else "?" for dim in feature.shape.dim) or "scalar"
     if feature.HasField("value_count"):
         count = feature.value_count
-        return f"{count.min} values" if count.min == count.max else f"{count.min} to {count.max or 'any'} values"
+        if count.min == count.max:
+            return f"{count.min} value{'' if count.min == 1 else 's'}"
+        return f"{count.min} to {count.max or 'any'} values"
     return ""
 
 
@@ -107,7 +109,9 @@ def _domain(feature: Any, values: list[str] | None, kind: str | None) -> str:
         category = "categorical, " if domain.is_categorical else ""
         return f"{category}{_range(domain)}"
     if kind == "float_domain":
-        return _range(feature.float_domain) + (", no NaN" if feature.float_domain.disallow_nan else "")
+        domain = feature.float_domain
+        bounded = domain.HasField("min") or domain.HasField("max")
+        return ", ".join(([_range(domain)] if bounded else []) + (["no NaN"] if domain.disallow_nan else []))
     if kind == "bool_domain":
         return "true, false"
     return (kind or "").removesuffix("_domain").replace("_", " ")
@@ -134,7 +138,12 @@ def anomaly_table(channel: str, found: Any, privacy: Privacy) -> AnomalyTable:
         open_ = privacy.shows_values(name) and privacy.shows_values(column) and privacy.mentions(name) is None
         described = [(reason.short_description, reason.description) for reason in info.reason]
         reasons = described or [(info.short_description, info.description)]
-        told = [f"{short}: {long}" if long and long != short else short for short, long in reasons] if open_ else []
+        several = len({short for short, _ in reasons}) > 1
+        told = (
+            [f"{short}: {long}" if several else long for short, long in reasons if long and long != short]
+            if open_
+            else []
+        )
         title = "; ".join(dict.fromkeys(short for short, _ in reasons if short)) or info.short_description
         severity = "error" if info.severity == 2 else "warning"
         rows.append(AnomalyRow(name, severity, title, tuple(map(privacy.text, told)) if open_ else ("values hidden",)))

@@ -19,7 +19,7 @@ VALUES = 12
 # Beyond so many charts a bar no longer tells its range when pointed at: the page would be too heavy.
 DETAILED_CHARTS = 160
 # A range so many times wider than the middle 90 per cent is drawn without its tails.
-LONG_TAILS = 6.0
+LONG_TAILS = 4.0
 
 Ranked = list[tuple[str, float]]
 
@@ -125,7 +125,7 @@ def _charts(
             for share, c in zip(shares, colors)
         ]
         unique = max(_unique(feature) or 0 for feature in features)
-        return charts, f"{len(order)} of {number(unique)} values" if unique > len(order) else ""
+        return charts, f"top {len(order)} of {number(unique)} values" if unique > len(order) else ""
     standard = [_buckets(feature, 0) for feature in features]
     equal = [_buckets(feature, 1) for feature in features]
     domain, zoomed = _domain(standard, equal)
@@ -255,8 +255,6 @@ def _type(feature: Any) -> str:
 
 
 def _top(feature: Any) -> str:
-    if not feature.HasField("string_stats"):
-        return ""
     shares = list(_shares(_ranked(feature), feature).items())[:3]
     return ", ".join(f"{value or '“”'} {percent(share)}" for value, share in shares)
 

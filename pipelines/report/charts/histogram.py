@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headrace.pipelines.report.charts.svg import Scale, Svg, at, el, picture, titled
 from headrace.pipelines.report.number_format import number, percent
 
-WIDTH, BARS, STRIP = 190.0, 46.0, 12.0
+WIDTH, BARS, STRIP = 170.0, 46.0, 12.0
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,7 @@ def el(tag: str, *children: str, **attributes: object) -> Svg:
 
 def text_of(text: object) -> str:
     """Text as markup, without characters that XML does not allow."""
-    return escape(
-        "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in str(text))
-    )
+    return escape(_allowed(text))
 
 
 def titled(text: object) -> str:
@@ -69,9 +67,11 @@ def at(value: float) -> str:
 def _value(value: object) -> str:
     if isinstance(value, float):
         return at(value)
-    return escape(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)), quote=True
-    )
+    return escape(_allowed(value), quote=True)
+
+
+def _allowed(text: object) -> str:
+    return "".join(char if char.isprintable() or char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
 
 
 @dataclass(frozen=True)
