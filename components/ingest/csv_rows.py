@@ -21,7 +21,7 @@ import numpy as np
 from headrace.components.ingest.csv_files import read_some
 from headrace.pipelines.errors import DataError
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 4 << 20
 LONGEST_ROW = 64 << 20
 _LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _QUOTE, _LF, _CR = b'"'[0], b"\n"[0], b"\r"[0]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def worker_count() -> int:
-    """Threads that this process may run at once, at most 8: what they do is bound by memory bandwidth."""
+    """Threads that this process may run at once, at most 8: reading and cutting the file is one thread's work."""
     return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
@@ -25,6 +27,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
     >>> list(ordered_map(str, range(3), 2))
     ['0', '1', '2']
     """
+    _keep_freed_memory()
     source = iter(items)
     pending: deque[Future[R]] = deque()
     failure: Exception | None = None
@@ -52,3 +55,12 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
 
 class _End(Exception):
     """The items are at their end."""
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc's malloc keep up to 64 MB that a thread frees, instead of asking the kernel for it again.
+
+    Freeing one block of 31 MB raises its thresholds (mallopt(3), M_MMAP_THRESHOLD: "dynamic"). Without it, each block's
+    arrays are returned and faulted in anew: measured as a fifth of the processor time. Its pages are never touched.
+    """
+    np.empty(31 << 20, dtype=np.uint8)

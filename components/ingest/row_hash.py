@@ -43,8 +43,8 @@ def hash_cells(cells: TextCells) -> Words:
     >>> [hex(h) for h in hash_cells(TextCells(pa.array(["", "a"])))]
     ['0x0', '0x7e70cb221cc83d95']
     """
-    lengths = cells.lengths.astype(np.uint64)
-    hashes = cells.first ^ (lengths * K3)
+    hashes = cells.lengths.view(np.uint64) * K3
+    hashes ^= cells.first
     _mix(hashes)
     longest = int(cells.lengths.max(initial=0))
     number = 1

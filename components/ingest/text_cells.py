@@ -34,8 +34,10 @@ class TextCells:
         _, offsets, data = array.buffers()
         size = len(array)
         ends = np.frombuffer(offsets, dtype="<i8" if wide else "<i4", count=array.offset + size + 1)[array.offset :]
-        self.starts = (ends[:-1] - ends[0]).astype(np.int64)
-        self.lengths = np.diff(ends)
+        places = ends.astype(np.int64)
+        places -= places[0]
+        self.starts = places[:-1]
+        self.lengths = places[1:] - places[:-1]
         used = 0 if data is None else int(ends[-1] - ends[0])
         # Copied with eight zero bytes behind it, so that the last cell's last word can be read whole.
         self.data = np.empty(used + WORD, dtype=np.uint8)
