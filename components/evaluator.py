@@ -19,12 +19,16 @@ from headrace.pipelines import (
     component,
     step_context,
 )
-from headrace.transforms.metrics.thresholds import BetterThanConstant, ChangeThreshold, ValueThreshold
+from headrace.transforms.metrics.thresholds import (
+    BetterThanConstant,
+    ChangeThreshold,
+    ValueThreshold,
+    asked_slicings,
+    thresholds_of,
+)
 
 __all__ = ["BetterThanConstant", "ChangeThreshold", "Evaluator", "ValueThreshold"]
 
-# In this order: a threshold comes back from JSON as the first of them that has all its fields.
-Threshold = ValueThreshold | BetterThanConstant | ChangeThreshold
 HEADLINES = 6
 
 
@@ -40,6 +44,11 @@ def _arguments(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "predictions= needs label=: they do not say what they predict", "name the label's column"
     if predictions is not None and given.get("baseline_model") is not None:
         yield "baseline_model= is compared with model=, received predictions=", "leave one of them out"
+    if isinstance(thresholds := given.get("thresholds"), Mapping):
+        try:
+            thresholds_of(thresholds)
+        except ValueError as error:
+            yield f"thresholds=: {error}", 'write metric -> threshold, such as {"auc": ValueThreshold(lower=0.7)}'
 
 
 @component(imports=("apache_beam", "keras"), check=_arguments)
@@ -58,7 +67,7 @@ def Evaluator(
     metrics: list[str | dict[str, Any]] | None = None,
     custom_metrics: Function | None = None,
     slices: list[str | list[str]] | None = None,
-    thresholds: dict[str, Threshold | list[Threshold]] | None = None,
+    thresholds: dict[str, Any] | None = None,
     task: str | dict[str, str] | None = None,
     classes: list[str] | None = None,
     prediction: str | dict[str, str] | None = None,
@@ -84,7 +93,8 @@ def Evaluator(
             None for the usual ones of what is predicted.
         custom_metrics: A function without arguments that gives a dict of new `keras.metrics.Metric` by name.
         slices: Columns to slice by; a list of columns for their cross: ``["carrier", ["carrier", "origin"]]``.
-        thresholds: Metric -> threshold or several. With several outputs the key is ``"output:metric"``.
+        thresholds: Metric -> `ValueThreshold`, `ChangeThreshold` or `BetterThanConstant`, or a list of them. With
+            several outputs the key is ``"output:metric"``.
         task: What is predicted, "binary", "multiclass" or "regression"; with several outputs: output -> task. None: it
             is seen from the first rows.
         classes: Values of a label of strings, in the order of the model's outputs.
@@ -111,10 +121,9 @@ def Evaluator(
     from headrace.transforms.metrics.document import document
     from headrace.transforms.metrics.evaluation import Evaluation as EvaluationOfRows
     from headrace.transforms.metrics.slicing import Slicing
-    from headrace.transforms.metrics.thresholds import asked_slicings
     from headrace.transforms.metrics.verdict import decide
 
-    asked = {name: one if isinstance(one, list) else [one] for name, one in (thresholds or {}).items()}
+    asked = thresholds_of(thresholds)
     slicings = [*(Slicing.of(one) for one in slices or []), *(Slicing(columns) for columns in asked_slicings(asked))]
     sliced = list(dict.fromkeys(column for slicing in slicings for column in slicing.columns))
     if predictions is not None:

@@ -10,11 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from headrace.components import Importer
 from headrace.components.evaluator import BetterThanConstant, ChangeThreshold, Evaluator, ValueThreshold
-from headrace.pipelines import Examples, Input, Model, Output, Predictions, Schema, component
+from headrace.pipelines import (
+    Examples,
+    Input,
+    Model,
+    Output,
+    Pipeline,
+    PipelineParameter,
+    Predictions,
+    Schema,
+    component,
+)
 from headrace.pipelines.component_spec import parse
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.parameter_values import decode, encode
+from headrace.transforms.metrics.thresholds import thresholds_of
 from sklearn import metrics as sk
 
 ROWS = 6000
@@ -339,21 +351,23 @@ def test_a_string_label_with_classes(parts, tmp_path):
 def test_thresholds_travel_as_json():
     annotation = parse(Evaluator.function).parameters["thresholds"].annotation
     written = {
-        "auc": ValueThreshold(lower=0.6),
+        "auc": [ValueThreshold(lower=0.6), ChangeThreshold()],
         "log_loss": BetterThanConstant(absolute=0.02, slices=["overall", "carrier", ["carrier", "origin"]]),
-        "accuracy": ChangeThreshold(relative=-0.01),
     }
     document = json.loads(json.dumps(encode(written, annotation)))
-    assert decode(document, annotation) == written
+    assert thresholds_of(decode(document, annotation)) == thresholds_of(written)
+    assert document["log_loss"]["kind"] == "better_than_constant"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AttributeError, reason="parameter_values.decode: a list where a record may stand"
-)
-def test_several_thresholds_of_a_metric_travel_as_json():
-    annotation = parse(Evaluator.function).parameters["thresholds"].annotation
-    written = {"auc": [ValueThreshold(lower=0.6), ChangeThreshold()]}
-    assert decode(encode(written, annotation), annotation) == written
+def test_a_threshold_may_be_a_pipelines_parameter():
+    step = Importer(source_uri="made/elsewhere", artifact_type=Predictions)
+    evaluator = Evaluator(
+        predictions=step.outputs["result"],
+        label="late",
+        thresholds={"auc": [ValueThreshold(lower=PipelineParameter("least", float, 0.6))]},
+    )
+    document = Pipeline(name="evaluate", components=[step, evaluator]).plan.to_json()
+    assert '"least"' in document and '"kind"' in document
 
 
 def test_arguments_that_do_not_go_together_are_found_when_the_pipeline_is_built():
@@ -361,7 +375,9 @@ def test_arguments_that_do_not_go_together_are_found_when_the_pipeline_is_built(
 
     assert [what for what, _ in _arguments({})] == ["expected model= or predictions=, received neither"]
     assert [what for what, _ in _arguments({"model": 1})] == ["model= needs examples=: the raw rows to call it on"]
-    assert not list(_arguments({"predictions": 1, "label": "late"}))
+    assert not list(_arguments({"predictions": 1, "label": "late", "thresholds": {"auc": ValueThreshold(lower=0.6)}}))
+    [(what, _)] = _arguments({"predictions": 1, "label": "late", "thresholds": {"auc": 0.6}})
+    assert "expected a threshold: one of ValueThreshold, ChangeThreshold, BetterThanConstant" in what
 
 
 def test_importing_the_component_imports_nothing_heavy():

@@ -170,7 +170,7 @@ def _within(
         value,
         asked,
         margin is not None and margin >= 0,
-        finite(margin, "margin"),
+        finite(margin),
     )
 
 
@@ -230,7 +230,7 @@ def _cannot_fail(
         yield f"the threshold on {metric} cannot fail: the loss it allows is the whole range of {metric}"
     if not checks and not (isinstance(threshold, ChangeThreshold) and not document["baseline"]):
         least = f"over {threshold.rows_above:,} rows" if threshold.rows_above else "rows"
-        yield f"the threshold on {metric} was asked nowhere: no slice of {threshold.slices} has {least}"
+        yield f"the threshold on {metric} was asked nowhere: no slice of {_named(threshold)} has {least}"
 
 
 def _allowed_loss(threshold: ChangeThreshold | BetterThanConstant, span: float, higher_is_better: bool) -> bool:
@@ -239,6 +239,10 @@ def _allowed_loss(threshold: ChangeThreshold | BetterThanConstant, span: float, 
     allows_all = absolute is None or -absolute >= span
     allows_all_of_it = relative is None or (higher_is_better and relative <= -1)
     return allows_all and allows_all_of_it and not (absolute is None and relative is None)
+
+
+def _named(threshold: Threshold) -> str:
+    return " or ".join(one if isinstance(one, str) else " × ".join(one) for one in threshold.slices)
 
 
 def _reason(checks: Sequence[Check], failed: Sequence[Check]) -> str:
