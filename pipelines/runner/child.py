@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from headrace.pipelines.execution import StepRequest, execute
@@ -31,6 +35,8 @@ def run_child(job: dict[str, Any], events: int) -> int:
     os.close(null)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.update(job["env"])
+    # Asked to end, a step ends as by Ctrl-C: its temporary files go, and its log says where it was.
+    signal.signal(signal.SIGTERM, _interrupt)
     Path(job["log"]).with_suffix(".request.json").write_text(job["request"])
     request = StepRequest.from_json(job["request"])
     report = event_writer(events)
@@ -39,6 +45,10 @@ def run_child(job: dict[str, Any], events: int) -> int:
         print(result.error.traceback, file=sys.stderr, flush=True)
     report({"kind": "result", "result": result.to_json()})
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def event_writer(fd: int) -> Callable[[dict[str, Any]], None]:
@@ -53,7 +63,23 @@ def event_writer(fd: int) -> Callable[[dict[str, Any]], None]:
 def main() -> None:
     """Runs one job given on standard input: the way without fork."""
     job = json.loads(sys.stdin.readline())
-    os._exit(run_child(job, int(sys.argv[1])))
+    threading.Thread(target=_end_with_driver, args=(os.dup(0),), daemon=True).start()
+    status = 1
+    try:
+        status = run_child(job, int(sys.argv[1]))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _end_with_driver(lifeline: int) -> None:
+    """Ends this process and all it started when the driver's end of its standard input closes."""
+    while os.read(lifeline, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

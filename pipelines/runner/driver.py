@@ -12,10 +12,9 @@ succeeded.
 from __future__ import annotations
 
 import os
-import signal
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ from headrace.pipelines.errors import HeadraceError
 from headrace.pipelines.execution import OutputRecord, StepResult, execute
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
+from headrace.pipelines.runner.attempt import GRACE, Attempt
 from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
+from headrace.pipelines.runner.schedule import Schedule
 from headrace.pipelines.runner.step_planning import (
     CodeParts,
     MissingInput,
@@ -50,24 +51,7 @@ from headrace.pipelines.runner.workers import (
 from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_folder
 from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
 
-GRACE = 5.0
 ENDED = {"succeeded": StepState.SUCCEEDED, "refused": StepState.NOT_BLESSED, "rejected": StepState.FAILED}
-
-
-@dataclass
-class Attempt:
-    """One attempt at a step that runs now."""
-
-    planned: PlannedStep
-    number: int
-    record: int
-    log: str
-    reason: str
-    began: float = field(default_factory=time.monotonic)
-    result: StepResult | None = None
-    rows: int | None = None
-    asked_to_end: float | None = None
-    timed_out: bool = False
 
 
 class Driver:
@@ -91,7 +75,8 @@ class Driver:
         self.outcomes: dict[str, Outcome] = {}
         self.finished: dict[str, StepRun] = {}
         self.attempts: dict[str, Attempt] = {}
-        self.waiting = {step.id: step for step in plan.steps}
+        self.schedule = Schedule(plan.steps)
+        self.ready: deque[Step] = deque()
         self._workers: Workers | None = None
 
     def run(self) -> Run:
@@ -139,42 +124,39 @@ class Driver:
         return run
 
     def _loop(self) -> None:
-        while self.waiting or self.attempts:
+        while self.schedule or self.ready or self.attempts:
             self._advance()
             if self.attempts:
-                assert self._workers is not None
-                for event in self._workers.wait(self._patience()):
+                for event in self._get_workers().wait(self._patience()):
                     self._handle(event)
                 self._enforce_timeouts()
 
     def _advance(self) -> None:
-        """Starts, takes from the cache, or skips every step whose inputs are settled."""
-        progressed = True
-        while progressed:
-            progressed = False
-            for step in list(self.waiting.values()):
-                if not all(up in self.finished for up in step.upstream()):
-                    continue
-                broken = [up for up in step.upstream() if up not in self.outcomes]
+        """Skips every step that cannot run, and begins those that can while there is room."""
+        while True:
+            for step in self.schedule.settled():
+                broken = [up for up in self.schedule.upstream[step.id] if up not in self.outcomes]
                 if broken:
                     self._skip(step, f"{broken[0]} {self.finished[broken[0]].state.value}")
-                    progressed = True
-                elif len(self.attempts) < self.jobs:
-                    self._begin(step)
-                    progressed = True
+                else:
+                    self.ready.append(step)
+            if not self.ready or len(self.attempts) >= self.jobs:
+                return
+            self._begin(self.ready.popleft())
 
     def _begin(self, step: Step) -> None:
-        del self.waiting[step.id]
         try:
             planned = plan_step(step, self.parameters, self.outcomes, self.memo, self.code, self.options.sample)
         except MissingInput as missing:
+            # Nothing went wrong: a step that can do without its outputs may run.
+            self.outcomes[step.id] = Outcome(missing=str(missing))
             self._skip(step, str(missing))
             return
         except HeadraceError as error:
             self._fail_unstarted(step, error)
             return
         hit = None
-        if step.place == "worker" and self.options.cache and step.settings.cache:
+        if step.place == "worker" and self.options.cache and step.settings.cache and self.options.debug != step.id:
             hit = find_hit(self.store, planned, self.store_root, self.root)
         if hit is not None:
             inputs = {name: [record.id for record in records] for name, records in planned.inputs.items()}
@@ -243,9 +225,11 @@ class Driver:
 
     def _get_workers(self) -> Workers:
         if self._workers is None:
-            remaining = [*self.waiting.values(), *(attempt.planned.step for attempt in self.attempts.values())]
-            in_memory = self.root.startswith("memory://")
-            if self.options.debug or in_memory:
+            running = [attempt.planned.step for attempt in self.attempts.values()]
+            remaining = [*self.schedule.remaining(), *self.ready, *running]
+            if self.options.debug:
+                self._workers = InProcessWorkers(to_terminal=True)
+            elif self.root.startswith("memory://"):
                 self._workers = InProcessWorkers()
             elif self.options.isolation == "spawn":
                 self._workers = SpawnedWorkers()
@@ -258,7 +242,9 @@ class Driver:
         attempt = self.attempts.get(event.job)
         if attempt is None:
             return
-        if event.kind == "progress":
+        if event.kind == "started":
+            attempt.started = time.monotonic()
+        elif event.kind == "progress":
             if event.content.get("unit") == "rows":
                 attempt.rows = int(event.content["done"])
             self.listener.step_progress(event.job, event.content)
@@ -273,17 +259,17 @@ class Driver:
         attempt = self.attempts.pop(id_)
         result = attempt.result
         if result is None or result.state == "failed":
-            error = _error(attempt, result, status)
+            error = attempt.error(status)
             if attempt.number <= attempt.planned.step.settings.retries:
                 self._record_failure(attempt, error, result)
                 self.listener.step_retried(id_, error)
                 self._start(attempt.planned, attempt.number + 1, f"attempt {attempt.number} failed")
                 return
             self._record_failure(attempt, error, result)
-            self._finish(self._step_run(attempt, StepState.FAILED, result, error=error))
+            self._finish(attempt.step_run(StepState.FAILED, error=error))
             return
         state = ENDED[result.state]
-        rejection = _error(attempt, result, status) if result.error is not None else None
+        rejection = attempt.error(status) if result.error is not None else None
         self._note(attempt, result)
         made = self.store.finish_step(
             attempt.record,
@@ -297,7 +283,7 @@ class Driver:
         if state is not StepState.FAILED:
             self.outcomes[id_] = Outcome(made, result.results, result.refusal)
         outputs = {name: open_recorded(records[0], self.root) for name, records in made.items()}
-        self._finish(self._step_run(attempt, state, result, outputs=outputs, error=rejection))
+        self._finish(attempt.step_run(state, outputs=outputs, error=rejection))
 
     def _new_artifact(self, record: OutputRecord) -> NewArtifact:
         uri = storage.relative_to_root(record.uri, self.root)
@@ -328,58 +314,30 @@ class Driver:
         self._finish(StepRun(step.id, step.component.qualname, StepState.FAILED, started=now, ended=now, error=said))
 
     def _skip(self, step: Step, reason: str) -> None:
-        self.waiting.pop(step.id, None)
         self.store.record_skipped_step(self.run_id, step.id, component=step.component.qualname, reason=reason)
         now = datetime.now(UTC)
         error = {"message": reason}
         self._finish(StepRun(step.id, step.component.qualname, StepState.SKIPPED, started=now, ended=now, error=error))
 
-    def _step_run(self, attempt: Attempt, state: StepState, result: StepResult | None, **more: Any) -> StepRun:
-        ended = datetime.now(UTC)
-        seconds = time.monotonic() - attempt.began
-        step = attempt.planned.step
-        run = StepRun(
-            step.id,
-            step.component.qualname,
-            state,
-            results=result.results if result else {},
-            started=datetime.fromtimestamp(ended.timestamp() - seconds, UTC),
-            ended=ended,
-            cache_reason=attempt.reason,
-            refusal=result.refusal if result else None,
-            warnings=result.warnings if result else (),
-            rows=attempt.rows,
-            log=attempt.log,
-            attempt=attempt.number,
-            peak_rss=result.peak_rss if result else None,
-        )
-        return _with(run, **more)
-
     def _finish(self, step: StepRun) -> None:
         self.finished[step.id] = step
+        self.schedule.ended(step.id)
         self.listener.step_finished(step)
 
     def _patience(self) -> float | None:
-        """How long the loop may wait for an event before a time-out is due."""
-        now = time.monotonic()
-        due = [a.asked_to_end + GRACE - now for a in self.attempts.values() if a.asked_to_end is not None]
-        due += [
-            a.began + a.planned.step.settings.timeout - now
-            for a in self.attempts.values()
-            if a.planned.step.settings.timeout
-        ]
-        return max(0.0, min(due)) if due else None
+        """How long the loop may wait for an event before a timeout is due."""
+        due = [moment for attempt in self.attempts.values() if (moment := attempt.due()) is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _enforce_timeouts(self) -> None:
         now = time.monotonic()
         for id_, attempt in self.attempts.items():
-            timeout = attempt.planned.step.settings.timeout
-            if attempt.asked_to_end is not None:
-                if now - attempt.asked_to_end > GRACE:
-                    self._get_workers().kill(id_, hard=True)
-            elif timeout is not None and now - attempt.began > timeout:
-                attempt.timed_out, attempt.asked_to_end = True, now
-                self._get_workers().kill(id_, hard=False)
+            due = attempt.due()
+            if due is None or now < due:
+                continue
+            attempt.killed = attempt.asked_to_end is not None
+            attempt.asked_to_end = attempt.asked_to_end or now
+            self._get_workers().kill(id_, hard=attempt.killed)
 
     def _interrupt(self) -> None:
         """Ends every worker and records their steps as interrupted."""
@@ -400,7 +358,7 @@ class Driver:
             if workers is not None:
                 workers.kill(id_, hard=True)
             self.store.finish_step(attempt.record, StepState.INTERRUPTED, error={"message": "interrupted"})
-            self._finish(self._step_run(attempt, StepState.INTERRUPTED, None))
+            self._finish(attempt.step_run(StepState.INTERRUPTED))
         self.attempts.clear()
 
     def _final_state(self) -> RunState:
@@ -420,21 +378,6 @@ class Driver:
             return run
 
         return write_run_report(run)
-
-
-def _error(attempt: Attempt, result: StepResult | None, status: int) -> dict[str, Any]:
-    """Why an attempt failed: the step's own error, or what became of its process."""
-    if attempt.timed_out:
-        limit = attempt.planned.step.settings.timeout
-        return {"type": "TimeoutError", "message": f"ended after its timeout of {limit:g} s", "traceback": ""}
-    if result is not None and result.error is not None:
-        return {"type": result.error.type, "message": result.error.message, "traceback": result.error.traceback}
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        hint = ": the system may have been out of memory (dmesg tells)" if name == "SIGKILL" else ""
-        return {"type": name, "message": f"its process was ended by {name}{hint}", "traceback": ""}
-    message = f"its process exited with status {os.WEXITSTATUS(status)} and gave no result; see the log"
-    return {"type": "ProcessExited", "message": message, "traceback": ""}
 
 
 def _with(step: StepRun, **changes: Any) -> StepRun:

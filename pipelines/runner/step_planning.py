@@ -40,6 +40,7 @@ class Outcome:
     outputs: Mapping[str, tuple[ArtifactRecord, ...]] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
     refusal: str | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,8 @@ def _inputs(step: Step, outcomes: Mapping[str, Outcome]) -> dict[str, tuple[Arti
             assert isinstance(channel, Channel)
             records = outcomes[channel.step].outputs.get(channel.output, ())
             if not records and not slots[name].optional:
-                refusal = outcomes[channel.step].refusal
-                raise MissingInput(f"{channel.step} made no {channel.output}" + (f": {refusal}" if refusal else ""))
+                why = outcomes[channel.step].refusal or outcomes[channel.step].missing
+                raise MissingInput(f"{channel.step} made no {channel.output}" + (f": {why}" if why else ""))
             found += records
         if found:
             inputs[name] = tuple(found)

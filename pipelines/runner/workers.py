@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,9 @@ from typing import Any, Protocol
 
 from headrace.pipelines.execution import StepRequest, execute
 
+CHILD, ZYGOTE = "headrace.pipelines.runner.child", "headrace.pipelines.runner.zygote"
+# How long a zygote may take to end, and how often the end of a process is looked for, in seconds.
+GRACE, POLL = 5.0, 0.05
 IMPORT_ORDER = ("pyarrow", "apache_beam", "tensorflow", "keras")
 
 
@@ -98,8 +103,10 @@ class _Pipes:
             return
         *lines, self._pending[fd] = (self._pending[fd] + data).split(b"\n")
         for line in lines:
-            content = json.loads(line)
-            yield Event(job, content.pop("kind"), content)
+            # A step may write to any descriptor it has: what is no event is not the driver's trouble.
+            with contextlib.suppress(ValueError, KeyError, AttributeError):
+                content = json.loads(line)
+                yield Event(job, content.pop("kind"), content)
 
     def drain(self, job: str) -> Iterator[Event]:
         """Reads what a job that has ended left in its pipe."""
@@ -134,22 +141,21 @@ class ForkedWorkers:
     """
 
     def __init__(self, levels: list[list[str]], log: str) -> None:
-        self._levels = levels
+        self._levels, self._log = levels, log
         self._pipes = _Pipes()
+        self._sent: dict[str, int] = {}
         self._pids: dict[str, int] = {}
-        self._pending: dict[int, bytes] = {}
-        ours, theirs = zip(*(socket.socketpair() for _ in levels))
+        self._pending: dict[socket.socket, bytes] = {}
+        self._start_zygotes()
+
+    def _start_zygotes(self) -> None:
+        ours, theirs = zip(*(socket.socketpair() for _ in self._levels))
         self._sockets: list[socket.socket] = list(ours)
-        with Path(log).open("ab") as log_file:
+        fds = [end.fileno() for end in theirs]
+        with Path(self._log).open("ab") as log_file:
             self._zygote = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "headrace.pipelines.runner.zygote",
-                    ",".join(str(s.fileno()) for s in theirs),
-                    json.dumps(levels),
-                ],
-                pass_fds=[s.fileno() for s in theirs],
+                [sys.executable, "-m", ZYGOTE, ",".join(map(str, fds)), json.dumps(self._levels)],
+                pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
@@ -160,9 +166,16 @@ class ForkedWorkers:
 
     def start(self, job: Job) -> None:
         level = self._level(job.imports)
+        if self._sockets[level].fileno() < 0:
+            # It died, as of lack of memory; the steps that still run on other levels end with their zygotes.
+            self._end_zygotes()
+            self._start_zygotes()
         _, write = self._pipes.open(job.id)
+        self._sent[job.id] = level
         try:
-            socket.send_fds(self._sockets[level], [json.dumps(job.message()).encode() + b"\n"], [write])
+            # A zygote that has just died says so on its socket, and the job ends with it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._sockets[level], [json.dumps(job.message()).encode() + b"\n"], [write])
         finally:
             os.close(write)
 
@@ -186,24 +199,33 @@ class ForkedWorkers:
         return events
 
     def _read_zygote(self, connection: socket.socket) -> Iterator[Event]:
-        data = connection.recv(1 << 16)
+        try:
+            data = connection.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
         if not data:
-            level = self._sockets.index(connection)
-            connection.close()
-            for job in list(self._pids):
-                self._pids.pop(job)
-                yield Event(job, "exited", {"status": signal.SIGKILL, "zygote": level})
+            yield from self._level_died(self._sockets.index(connection))
             return
-        *lines, self._pending[connection.fileno()] = (self._pending.get(connection.fileno(), b"") + data).split(b"\n")
+        *lines, self._pending[connection] = (self._pending.get(connection, b"") + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             if "started" in message:
                 self._pids[message["started"]] = message["pid"]
                 yield Event(message["started"], "started", {"pid": message["pid"]})
             elif "exited" in message:
-                yield from self._pipes.drain(message["exited"])
-                self._pids.pop(message["exited"], None)
-                yield Event(message["exited"], "exited", {"status": message["status"]})
+                yield from self._ended(message["exited"], message["status"])
+
+    def _level_died(self, level: int) -> Iterator[Event]:
+        self._sockets[level].close()
+        for job in [job for job, its_level in self._sent.items() if its_level == level]:
+            self.kill(job, hard=True)
+            yield from self._ended(job, signal.SIGKILL)
+
+    def _ended(self, job: str, status: int) -> Iterator[Event]:
+        yield from self._pipes.drain(job)
+        self._sent.pop(job, None)
+        self._pids.pop(job, None)
+        yield Event(job, "exited", {"status": status})
 
     def kill(self, job: str, *, hard: bool) -> None:
         if job in self._pids:
@@ -212,10 +234,13 @@ class ForkedWorkers:
     def close(self) -> None:
         for pid in self._pids.values():
             _signal_group(pid, hard=True)
+        self._end_zygotes()
+
+    def _end_zygotes(self) -> None:
         for connection in self._sockets:
             connection.close()
         try:
-            self._zygote.wait(5)
+            self._zygote.wait(GRACE)
         except subprocess.TimeoutExpired:
             _signal_group(self._zygote.pid, hard=True)
             self._zygote.wait()
@@ -227,31 +252,46 @@ class SpawnedWorkers:
     def __init__(self) -> None:
         self._pipes = _Pipes()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._news: list[Event] = []
 
     def start(self, job: Job) -> None:
         _, write = self._pipes.open(job.id)
         process = subprocess.Popen(
-            [sys.executable, "-m", "headrace.pipelines.runner.child", str(write)],
+            [sys.executable, "-m", CHILD, str(write)],
             stdin=subprocess.PIPE,
             pass_fds=[write],
             start_new_session=True,
         )
         os.close(write)
         assert process.stdin is not None
+        # Its standard input stays open: when it closes, however the driver died, the step ends.
         process.stdin.write(json.dumps(job.message()).encode() + b"\n")
-        process.stdin.close()
+        process.stdin.flush()
         self._processes[job.id] = process
+        self._news.append(Event(job.id, "started", {"pid": process.pid}))
 
     def wait(self, seconds: float | None) -> list[Event]:
-        events: list[Event] = []
-        for fd in _readable(self._pipes.fds(), seconds):
-            events += self._pipes.read(fd)
-        for job, process in list(self._processes.items()):
-            if job not in self._pipes.jobs():
-                code = process.wait()
-                del self._processes[job]
-                events.append(Event(job, "exited", {"status": -code if code < 0 else code << 8}))
+        deadline = time.monotonic() + seconds if seconds is not None else math.inf
+        events, self._news = self._news, []
+        while not events:
+            # Not all systems tell of a process' end by a descriptor, and a grandchild may hold its pipe open.
+            for fd in _readable(self._pipes.fds(), min(POLL, max(0.0, deadline - time.monotonic()))):
+                events += self._pipes.read(fd)
+            for job, process in list(self._processes.items()):
+                if process.poll() is not None:
+                    events += self._ended(job, process)
+            if time.monotonic() >= deadline:
+                break
         return events
+
+    def _ended(self, job: str, process: subprocess.Popen[bytes]) -> Iterator[Event]:
+        _signal_group(process.pid, hard=True)
+        yield from self._pipes.drain(job)
+        if process.stdin is not None:
+            process.stdin.close()
+        del self._processes[job]
+        code = process.returncode
+        yield Event(job, "exited", {"status": -code if code < 0 else code << 8})
 
     def kill(self, job: str, *, hard: bool) -> None:
         if job in self._processes:
@@ -264,10 +304,15 @@ class SpawnedWorkers:
 
 
 class InProcessWorkers:
-    """Steps one after the other in this process: for `--debug`, where `breakpoint()` works, and for roots in memory."""
+    """Steps one after the other in this process: for `--debug`, where `breakpoint()` works, and for roots in memory.
 
-    def __init__(self) -> None:
+    Args:
+        to_terminal: Whether what a step prints goes to the terminal instead of its log.
+    """
+
+    def __init__(self, *, to_terminal: bool = False) -> None:
         self._events: list[Event] = []
+        self._to_terminal = to_terminal
 
     def start(self, job: Job) -> None:
         self._events.append(Event(job.id, "started", {"pid": os.getpid()}))
@@ -279,17 +324,19 @@ class InProcessWorkers:
             content = dict(event)
             self._events.append(Event(job.id, content.pop("kind"), content))
 
-        try:
-            result = execute(job.request, report)
-        finally:
-            os.environ.clear()
-            os.environ.update(kept)
-        with Path(job.log).open("a") as log:
-            log.write(
-                result.error.traceback
-                if result.error
-                else "ran in the driver's process: its output went to the terminal\n"
-            )
+        with Path(job.log).open("a", buffering=1) as log, contextlib.ExitStack() as stack:
+            if self._to_terminal:
+                log.write("ran in the driver's process: its output went to the terminal\n")
+            else:
+                stack.enter_context(contextlib.redirect_stdout(log))
+                stack.enter_context(contextlib.redirect_stderr(log))
+            try:
+                result = execute(job.request, report)
+            finally:
+                os.environ.clear()
+                os.environ.update(kept)
+            if result.error is not None:
+                log.write(result.error.traceback)
         self._events.append(Event(job.id, "result", {"result": result.to_json()}))
         self._events.append(Event(job.id, "exited", {"status": 0}))
 

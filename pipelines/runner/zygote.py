@@ -119,6 +119,9 @@ def _drain(fd: int) -> bool:
 def _fork_child(job: dict[str, Any], events: int, close: list[int]) -> int:
     pid = os.fork()
     if pid:
+        # Here too, so that it is done whoever comes first.
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
         os.close(events)
         return pid
     status = 1
@@ -142,11 +145,16 @@ def _fork_child(job: dict[str, Any], events: int, close: list[int]) -> int:
 def _reap(children: dict[int, str], report: Callable[[str, int], None]) -> None:
     while children:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
+        if ended.si_pid in children:
+            # Before it is reaped, so that the group cannot be another's: what a step started ends with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(ended.si_pid, signal.SIGKILL)
+        pid, status = os.waitpid(ended.si_pid, 0)
         if pid in children:
             report(children.pop(pid), status)
 
