@@ -35,7 +35,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 types: $(READY)
-	$(BIN)/mypy pipelines kubeflow
+	$(BIN)/mypy typings/headrace/pipelines typings/headrace/kubeflow
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

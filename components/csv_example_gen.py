@@ -26,15 +26,16 @@ def CsvExampleGen(
 ) -> None:
     """Reads CSV files (`.csv`, `.csv.gz`, `.csv.zip`) and writes their rows, typed and split.
 
-    A row's split follows from the hash of its cells' text, so that adding, reordering or resharding files, and retyping columns, moves no row.
-    Types are inferred over all rows.
+    A row's split follows from the hash of its cells' text, so that adding, reordering or resharding files, and
+    retyping columns, moves no row. Types are inferred over all rows.
 
     Args:
         examples: The rows by split.
         quarantined: Bad rows with file, row, text and reason; absent when there are none.
-        input_base: A folder, file or glob; with `{SPAN}`, `{VERSION}` or `{YYYY}-{MM}-{DD}`, or a `FilePattern` with a window of spans;
-            or a dict with one of them for each split.
-        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest first.
+        input_base: A folder, file or glob; with `{SPAN}`, `{VERSION}` or `{YYYY}-{MM}-{DD}`, or a `FilePattern` with
+            a window of spans; or a dict with one of them for each split.
+        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest
+            first.
         split_by: Column or columns whose equal values stay in one split.
         split_by_time: Column to split by time or by number.
         boundaries: Ascending places where the next split begins, such as ``["2013-10-01"]``.

@@ -39,7 +39,8 @@ def ExampleValidator(
         previous_statistics: Earlier statistics, such as a Resolver's.
         serving_statistics: Statistics of serving data.
         environment: The environment of the schema that applies, such as ``"SERVING"``.
-        fail_on: What stops the run: ``"any"`` anomaly, those of severity ``"error"``, ``"never"``, or a list of columns.
+        fail_on: What stops the run: ``"any"`` anomaly, those of severity ``"error"``, ``"never"``, or a list of
+            columns.
 
     With anomalies that `fail_on` names, the step ends as failed, with its output kept.
 

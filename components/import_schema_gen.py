@@ -10,7 +10,8 @@ from headrace.pipelines.errors import DataError
 def ImportSchemaGen(schema: Output[Schema], *, schema_file: InputFiles) -> None:
     """Reads a schema from a text file.
 
-    Pass its output to consumers in place of SchemaGen's, or to SchemaGen as `imported_schema`, where it wins over what is inferred.
+    Pass its output to consumers in place of SchemaGen's, or to SchemaGen as `imported_schema`, where it wins over
+    what is inferred.
 
     Args:
         schema: The schema.

@@ -18,8 +18,8 @@ def Importer(
 ) -> None:
     """Brings an artifact that this pipeline did not make into it.
 
-    A folder that is an artifact already (it has an `artifact.json`) is taken where it lies. The files of any other folder are copied
-    under the pipeline root, once for each content, and become an artifact of the type given.
+    A folder that is an artifact already (it has an `artifact.json`) is taken where it lies. The files of any other
+    folder are copied under the pipeline root, once for each content, and become an artifact of the type given.
 
     Args:
         result: The artifact.

@@ -22,9 +22,10 @@ def ParquetExampleGen(
 
     Args:
         examples: The rows by split.
-        input_base: A folder, file or glob; with `{SPAN}`, `{VERSION}` or `{YYYY}-{MM}-{DD}`, or a `FilePattern` with a window of spans;
-            or a dict with one of them for each split.
-        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest first.
+        input_base: A folder, file or glob; with `{SPAN}`, `{VERSION}` or `{YYYY}-{MM}-{DD}`, or a `FilePattern` with
+            a window of spans; or a dict with one of them for each split.
+        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest
+            first.
         split_by: Column or columns whose equal values stay in one split.
         split_by_time: Column to split by time or by number.
         boundaries: Ascending places where the next split begins, such as ``["2013-10-01"]``.

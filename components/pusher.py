@@ -68,8 +68,8 @@ def Pusher(
 ) -> Pushed:
     """Pushes a model to `<base_directory>/<version>/saved_model.pb`, where it appears whole or not at all.
 
-    The version is one more than the largest there is. A model that is the newest version already is not pushed again. Where a blessing
-    says no, nothing is pushed and the run's exit code is 3.
+    The version is one more than the largest there is. A model that is the newest version already is not pushed again.
+    Where a blessing says no, nothing is pushed and the run's exit code is 3.
 
     Args:
         model: The exported model.

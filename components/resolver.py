@@ -1,4 +1,5 @@
-"""Resolver: the earlier artifact that a candidate is compared with, as of the moment the candidate was first produced."""
+"""Resolver: the earlier artifact that a candidate is compared with, as of the moment the candidate was first
+produced."""
 
 from __future__ import annotations
 
@@ -19,15 +20,16 @@ def Resolver(
 ) -> None:
     """Finds the earlier artifact that a candidate is compared with.
 
-    It is as of the moment the candidate's content was first produced, and never the candidate itself: a rerun of what was
-    there already compares with what it was compared with then, and a new candidate meets the newest. Where there is none, the output
-    is absent, and a step takes it as an optional input.
+    It is as of the moment the candidate's content was first produced, and never the candidate itself: a rerun of what
+    was
+    there already compares with what it was compared with then, and a new candidate meets the newest. Where there is
+    none, the output is absent, and a step takes it as an optional input.
 
     Args:
         candidate: What is new.
         resolved: What it is compared with.
-        strategy: ``"latest_blessed_model"``, the model that was blessed last; or ``"latest"``, what the candidate's own step made
-            last, such as the previous statistics.
+        strategy: ``"latest_blessed_model"``, the model that was blessed last; or ``"latest"``, what the candidate's
+            own step made last, such as the previous statistics.
 
     >>> baseline = Resolver(candidate=trainer.outputs["model"])       # doctest: +SKIP
     >>> Evaluator(..., baseline_model=baseline.outputs["resolved"])    # doctest: +SKIP

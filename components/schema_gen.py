@@ -27,7 +27,8 @@ def SchemaGen(
         sensitive: Columns whose values no report, log or error may show.
 
     Raises:
-        DataError: A column cannot be an input of a SavedModel, or needs a default; with every such column and the line to paste.
+        DataError: A column cannot be an input of a SavedModel, or needs a default; with every such column and the
+            line to paste.
 
     >>> SchemaGen(statistics=statistics_gen.outputs["statistics"], sensitive=["name"])  # doctest: +SKIP
     """

@@ -33,14 +33,16 @@ def SqlExampleGen(
 ) -> None:
     """Runs a query with DuckDB and writes its rows, split.
 
-    The query runs out of core and its rows are streamed. Give it an ORDER BY: the order of the rows is part of what Examples are, and
-    without one it may differ from run to run.
+    The query runs out of core and its rows are streamed. Give it an ORDER BY: the order of the rows is part of what
+    Examples are, and without one it may differ from run to run.
 
     Args:
         examples: The rows by split.
         query: SQL as DuckDB speaks it.
-        tables: Each table's files by its name: `.csv`, `.csv.gz`, `.csv.zip` or `.parquet`; a path, folder, glob or `FilePattern`.
-        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest first.
+        tables: Each table's files by its name: `.csv`, `.csv.gz`, `.csv.zip` or `.parquet`; a path, folder, glob or
+            `FilePattern`.
+        splits: Ratio of hash buckets by split (default: train 2, eval 1); for a split by time the names, the earliest
+            first.
         split_by: Column or columns whose equal values stay in one split.
         split_by_time: Column to split by time or by number.
         boundaries: Ascending places where the next split begins, such as ``["2013-10-01"]``.
@@ -96,8 +98,11 @@ def _tables(tables: Any) -> Mapping[str, ResolvedFiles]:
 def _register(
     connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: list[str], scratch: Path
 ) -> None:
-    """Makes a table's files a view. CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with their
-    file and row; DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess."""
+    """Makes a table's files a view.
+
+    CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with their file and row.
+    DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess.
+    """
     import duckdb
 
     paths = list(files.paths)
@@ -127,7 +132,7 @@ def _as_parquet(name: str, paths: list[str], nulls: list[str], scratch: Path) ->
 
 
 def _storable(schema: pa.Schema) -> pa.Schema:
-    """The types in which rows are kept: a view of strings becomes strings, a 128-bit integer (of a sum) a decimal stays one."""
+    """The types in which rows are kept: whatever holds strings becomes strings, the rest stays what it is."""
     import pyarrow as pa
 
     def plain(kind: pa.DataType) -> pa.DataType:

@@ -17,7 +17,8 @@ def StatisticsGen(
 ) -> None:
     """Computes statistics of every column of every split in one pass.
 
-    Counts, missing, zeros, minimum, maximum, mean, standard deviation, median, quantiles and histograms of numbers; unique and top values
+    Counts, missing, zeros, minimum, maximum, mean, standard deviation, median, quantiles and histograms of numbers;
+    unique and top values
     and lengths of strings; lengths of lists. What is not exact (quantiles, and counts past a bound) says by how much.
 
     Args:

@@ -25,15 +25,18 @@ def Transform(
     train_split: str = "train",
     materialize: bool = True,
 ) -> None:
-    """Computes the state of `preprocessing_fn`'s layers on the train split, saves the graph, and writes every split's features.
+    """Computes the state of `preprocessing_fn`'s layers on the train split, saves the graph, and writes every split's
+    features.
 
-    Nobody calls `adapt`: the layers that need data are found, and their state is computed with Beam in as few passes over the train split
+    Nobody calls `adapt`: the layers that need data are found, and their state is computed with Beam in as few passes
+    over the train split
     as their dependencies allow. The graph is one SavedModel; `preprocessing_fn` is never run again.
 
     Args:
         examples: Raw rows.
         schema: Their schema.
-        transform_graph: raw -> features and raw -> label as one SavedModel, with each feature's dtype, shape and vocabulary.
+        transform_graph: raw -> features and raw -> label as one SavedModel, with each feature's dtype, shape and
+            vocabulary.
         transformed_examples: The features of every split; absent with `materialize=False`.
         preprocessing_fn: From a dict of KerasTensors, a scalar column of shape (None, 1), to a dict of them.
         labels: Its outputs that are labels or weights, and so no features.

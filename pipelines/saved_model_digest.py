@@ -1,7 +1,9 @@
 """What a SavedModel means, as a digest: two exports of one model differ in bytes and have one digest.
 
-It covers the signatures, the computation of every function with generated names left out, the constants (vocabularies among them),
-every checkpointed tensor by its place in the object graph, and the assets. A function's digest follows its data flow: a node is its operation,
+It covers the signatures, the computation of every function with generated names left out, the constants (vocabularies
+among them),
+every checkpointed tensor by its place in the object graph, and the assets. A function's digest follows its data flow:
+a node is its operation,
 its attributes and the digests of its inputs (a Merkle DAG), so that neither names nor the order of nodes count.
 
 Formats: tensorflow/core/protobuf/saved_model.proto, tensorflow/core/framework/function.proto.
@@ -18,8 +20,23 @@ from headrace.pipelines.artifact import digest_of
 
 # Attributes that are generated, or that say how and not what is computed.
 _NOISE = frozenset(
-    ("shared_name", "container", "config", "config_proto", "executor_type", "_class", "_output_shapes", "_gradient_op_type")
-    + ("_XlaMustCompile", "_collective_manager_ids", "_read_only_resource_inputs", "_has_manual_control_dependencies", "name")
+    (
+        "shared_name",
+        "container",
+        "config",
+        "config_proto",
+        "executor_type",
+        "_class",
+        "_output_shapes",
+        "_gradient_op_type",
+    )
+    + (
+        "_XlaMustCompile",
+        "_collective_manager_ids",
+        "_read_only_resource_inputs",
+        "_has_manual_control_dependencies",
+        "name",
+    )
 )
 _SAVERS = ("traced_save", "traced_restore")
 _BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
@@ -40,11 +57,17 @@ def saved_model_digest(folder: Path) -> str:
     message.ParseFromString((folder / "saved_model.pb").read_bytes())
     graph = message.meta_graphs[0]
     functions = _Functions({function.signature.name: function for function in graph.graph_def.library.function})
-    assets = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "assets").glob("*"))}
+    assets = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "assets").glob("*"))
+    }
     constants = sorted(functions.attributes(node) for node in graph.graph_def.node if node.op == "Const")
     parts = {
-        "signatures": {name: _signature(signature) for name, signature in graph.signature_def.items() if not name.startswith("__")},
-        "functions": sorted(functions.digest(name) for name in functions.names if not any(saver in name for saver in _SAVERS)),
+        "signatures": {
+            name: _signature(signature) for name, signature in graph.signature_def.items() if not name.startswith("__")
+        },
+        "functions": sorted(
+            functions.digest(name) for name in functions.names if not any(saver in name for saver in _SAVERS)
+        ),
         "constants": constants,
         "tensors": _tensors(folder / "variables" / "variables"),
         "assets": assets,
@@ -60,7 +83,9 @@ def _signature(signature: Any) -> dict[str, Any]:
     return {
         "inputs": {name: described(info) for name, info in signature.inputs.items()},
         "outputs": {name: described(info) for name, info in signature.outputs.items()},
-        "defaults": {name: _sha(value.SerializeToString(deterministic=True)) for name, value in signature.defaults.items()},
+        "defaults": {
+            name: _sha(value.SerializeToString(deterministic=True)) for name, value in signature.defaults.items()
+        },
     }
 
 

@@ -2,7 +2,8 @@
 
     headrace run examples/flights/pipeline.py
 
-Trained on January to September of 2013 and evaluated on the months after: a random split would leak the weather of an hour from one
+Trained on January to September of 2013 and evaluated on the months after: a random split would leak the weather of an
+hour from one
 flight into the next. The model is pushed only if it beats the best constant, overall and for every large carrier.
 """
 

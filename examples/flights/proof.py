@@ -18,7 +18,8 @@ from headrace.pipelines import storage
 from headrace.pipelines.runs import Run, read_run
 from headrace.pipelines.store import Store
 
-# A Friday evening in July, New York to Chicago, with a thunderstorm about. The destination's coordinates are those of its airport.
+# A Friday evening in July, New York to Chicago, with a thunderstorm about. The destination's coordinates are those of
+# its airport.
 FLIGHT: dict[str, Any] = {
     "weekday": 5,
     "sched_dep_time": 1829,
@@ -51,7 +52,8 @@ serve = tf.saved_model.load(folder).signatures["serving_default"]
 wanted = serve.structured_input_signature[1]
 outputs = serve(**{name: tf.constant([fields[name]], spec.dtype) for name, spec in wanted.items()})
 ours = sorted(name for name in sys.modules if name.partition(".")[0] in ("headrace", "examples", "keras"))
-print(json.dumps({"outputs": {n: v.numpy().ravel().tolist() for n, v in outputs.items()}, "inputs": sorted(wanted), "ours": ours}))
+found = {name: value.numpy().ravel().tolist() for name, value in outputs.items()}
+print(json.dumps({"outputs": found, "inputs": sorted(wanted), "ours": ours}))
 """
 
 

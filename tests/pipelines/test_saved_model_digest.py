@@ -1,4 +1,5 @@
-"""Two exports of one model have one digest; a weight, a vocabulary, a constant or a signature that differs gives another."""
+"""Two exports of one model have one digest; a weight, a vocabulary, a constant or a signature that differs gives
+another."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def build(vocabulary: list[str], scale: float, kernel: float, seed_names: int = 
 def export(model: keras.Model, folder: Path, name: str = "serving_default") -> str:
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 1), tf.string, "word"), tf.TensorSpec((None, 1), tf.float32, "number")])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, 1), tf.string, "word"), tf.TensorSpec((None, 1), tf.float32, "number")]
+    )
     def serve(word, number):  # type: ignore[no-untyped-def]
         return {"y": model([word, number])}
 
