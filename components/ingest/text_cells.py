@@ -45,7 +45,9 @@ class TextCells:
         if used:
             self.data[:used] = np.frombuffer(data, dtype=np.uint8, count=used, offset=int(ends[0]))
         self._windows = np.ndarray(shape=(used + 1,), dtype="<u8", buffer=self.data, strides=(1,))
-        self.first: Words = self._windows[self.starts]
+        # take copies the windows once to aligned memory, which for short cells costs less than unaligned indexing.
+        short = used < WORD * len(self.starts)
+        self.first: Words = self._windows.take(self.starts) if short else self._windows[self.starts]
         self.first &= _KEEP.take(self.lengths, mode="clip")
 
     def __len__(self) -> int:
