@@ -26,7 +26,7 @@ DATA = [
 setup(
     name="headrace",
     version="0.1.0",
-    description="Machine-learning pipelines that run on a laptop, on Kubeflow and on Argo, and cannot skew at serving time.",
+    description="Machine-learning pipelines for a laptop, Kubeflow and Argo that do not skew at serving time.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -100,7 +100,7 @@ def _register(
 ) -> None:
     """Makes a table's files a view.
 
-    CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with their file and row.
+    CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with file and row.
     DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess.
     """
     import duckdb
