@@ -20,9 +20,9 @@ def _flat(column: pa.Array) -> pa.Array:
 def _numbers(values: pa.Array | np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
     """Float64 of the layer's input shape, NaN for missing."""
     if isinstance(values, np.ndarray):
-        return values.astype(np.float64, copy=False)
+        return values if values.dtype.kind == "f" else values.astype(np.float64)
     flat = _flat(values).cast(pa.float64(), safe=False)
-    return flat.to_numpy(zero_copy_only=False).reshape(-1, *shape[1:])
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(-1, *shape[1:])
 
 
 @dataclass(frozen=True)

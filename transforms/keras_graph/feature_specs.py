@@ -17,8 +17,8 @@ WIDE = 8
 """A one-hot or multi-hot wider than this is stored as indices; a narrower one costs no more as it is."""
 
 _LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
-_HOT = (*_LOOKUPS, keras.layers.CategoryEncoding, keras.layers.Discretization, keras.layers.Hashing)
-_HOT = (*_HOT, keras.layers.HashedCrossing)
+_BINS = (keras.layers.Hashing, keras.layers.HashedCrossing)
+_HOT = (*_LOOKUPS, *_BINS, keras.layers.CategoryEncoding, keras.layers.Discretization)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _categories(spec: FeatureSpec, tensor: Any) -> FeatureSpec:
     if isinstance(layer, keras.layers.Discretization):
         boundaries = tuple(float(one) for one in layer.bin_boundaries)
         return replace(spec, size=len(boundaries) + 1, boundaries=boundaries)
-    if isinstance(layer, keras.layers.Hashing | keras.layers.HashedCrossing):
+    if isinstance(layer, _BINS):
         return replace(spec, size=layer.num_bins)
     if isinstance(layer, keras.layers.CategoryEncoding):
         inner = _categories(spec, node.input_tensors[0]) if not symbolic_graph.is_input(node.input_tensors[0]) else spec

@@ -29,11 +29,10 @@ def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput]
     dtypes = keras.tree.map_structure(lambda one: keras.backend.standardize_dtype(one.dtype), outputs)
     expand = _expand(inputs)
 
-    @tf.function(input_signature=[tensor_specs(inputs.values())], autograph=False)
     def function(raw: dict[str, Any]) -> Any:
         return keras.tree.map_structure(lambda one, dtype: tf.cast(one, dtype), graph(expand(raw)), dtypes)
 
-    return function
+    return tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
 
 
 def storage_function(
@@ -41,8 +40,8 @@ def storage_function(
     inputs: Mapping[str, ModelInput],
     outputs: Mapping[str, Any],
     specs: Mapping[str, FeatureSpec],
-) -> Any:
-    """Like `graph_function` for the outputs as they are stored: indices where the encoding says so."""
+) -> tuple[Any, int]:
+    """Like `graph_function` for the outputs as they are stored, indices where the encoding says so; and bytes a row."""
     import tensorflow as tf
 
     # What a hot layer is called on takes the place of its output; a HashedCrossing is called on several tensors.
@@ -59,12 +58,12 @@ def storage_function(
     graph = keras.Function({name: symbolic[name] for name in inputs}, reached)
     expand = _expand(inputs)
 
-    @tf.function(input_signature=[tensor_specs(inputs.values())], autograph=False)
     def function(raw: dict[str, Any]) -> Any:
         values = graph(expand(raw))
         return {name: finishing[name](values[name]) for name in outputs}
 
-    return function
+    traced = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
+    return traced, symbolic_graph.row_bytes(symbolic_graph.symbolic_leaves(reached))
 
 
 def _dense(name: str, dtype: str, value: Any) -> Any:

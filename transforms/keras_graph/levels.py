@@ -21,14 +21,14 @@ from headrace.transforms.feature_model import ModelInput, to_numpy
 from headrace.transforms.keras_graph import symbolic_graph
 from headrace.transforms.keras_graph.graph_function import graph_function
 from headrace.transforms.keras_graph.layer_state import Analyzer
-from headrace.transforms.keras_graph.raw_columns import check_exact, raw_tensors, symbolic_inputs
+from headrace.transforms.keras_graph.raw_columns import as_array, check_exact, raw_tensors, symbolic_inputs
 from headrace.transforms.keras_graph.tracing import Key, Trace, TracedLayer, observing
 from headrace.transforms.passes import run_pass
 from headrace.transforms.row_groups import RowGroup
 
 PreprocessingFn = Callable[[dict[str, Any]], dict[str, Any]]
 _MOST_TRACES = 50
-# The tensors that one evaluation of a sub-graph gives together, in bytes: a 10,000-wide one-hot feeds a Normalization.
+# What one evaluation of a sub-graph takes, in bytes: a 10,000-wide one-hot may feed a Normalization.
 _CHUNK_BYTES = 64 << 20
 
 
@@ -266,7 +266,8 @@ class Evaluator:
     def __init__(self, inputs: dict[str, ModelInput], function: Any, row_bytes: int) -> None:
         self.inputs = inputs
         self._function = function
-        self._rows = max(256, min(65_536, _CHUNK_BYTES // max(row_bytes, 1)))
+        self._compute = function.get_concrete_function()
+        self._rows = max(64, min(65_536, _CHUNK_BYTES // max(row_bytes, 1)))
         self._name = uuid.uuid4().hex
         _evaluators[self._name] = self
 
@@ -274,14 +275,13 @@ class Evaluator:
     def of(cls, tensors: list[Any], symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput]) -> Evaluator:
         needed = {column for tensor in tensors for column in symbolic_graph.columns(tensor)}
         mine = {name: one for name, one in inputs.items() if name in needed}
-        row_bytes = sum(8 * int(np.prod([size or 1 for size in tensor.shape[1:]])) for tensor in tensors)
-        return cls(mine, graph_function(symbolic, mine, tensors), row_bytes)
+        return cls(mine, graph_function(symbolic, mine, tensors), symbolic_graph.row_bytes(tensors))
 
     def evaluate(self, batch: pa.RecordBatch) -> Iterable[list[np.ndarray]]:
         """The tensors' values for the rows of the batch, in chunks of bounded size."""
         for start in range(0, batch.num_rows, self._rows):
             chunk = batch.slice(start, self._rows)
-            yield [tensor.numpy() for tensor in self._function(raw_tensors(chunk, self.inputs))]
+            yield [as_array(tensor) for tensor in self._compute(raw_tensors(chunk, self.inputs))]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _evaluator, (self._name,)

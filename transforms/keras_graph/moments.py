@@ -5,21 +5,22 @@ variances", 1979), which does not cancel where sums of squares do.
 
 >>> import numpy as np
 >>> moments = merge(summarize(np.array([[1.0], [2.0]]), (0,)), summarize(np.array([[3.0], [np.nan]]), (0,)))
->>> finish(moments).mean, moments.count
+>>> finish(moments).mean, moments.rows
 (array([2.]), array([3]))
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Moments(NamedTuple):
-    """Count, mean and sum of squared deviations, each of the shape of the axes that are kept."""
+    """Rows present, mean and sum of squared deviations, each of the shape of the axes that are kept."""
 
-    count: np.ndarray
+    rows: np.ndarray
     mean: np.ndarray
     squares: np.ndarray
 
@@ -29,7 +30,7 @@ class MeanVariance(NamedTuple):
 
     mean: np.ndarray
     variance: np.ndarray
-    count: np.ndarray
+    rows: np.ndarray
 
 
 def create() -> Moments:
@@ -44,34 +45,37 @@ def summarize(values: np.ndarray, axes: tuple[int, ...]) -> Moments:
         values: Numbers of shape (rows, ...); NaN is a missing value.
         axes: The axes to reduce; 0, the rows, is among them.
     """
-    values = np.asarray(values, np.float64)
-    present = ~np.isnan(values)
-    count = present.sum(axis=axes, dtype=np.int64)
     # An infinite value gives an infinite mean here, which `finish` reports: not a warning from every batch.
     with np.errstate(invalid="ignore", over="ignore"):
-        everything = bool(present.all())
-        total = values.sum(axis=axes) if everything else np.where(present, values, 0.0).sum(axis=axes)
-        mean = total / np.maximum(count, 1)
-        away = values - np.expand_dims(mean, axes)
-        squares = (away * away if everything else np.where(present, away * away, 0.0)).sum(axis=axes)
-    return Moments(count, mean, squares)
+        total = values.sum(axis=axes, dtype=np.float64)
+        kept_shape = total.shape
+        rows = math.prod(values.shape[axis] for axis in axes)
+        if not np.isnan(total).any():
+            count = np.full(kept_shape, rows, np.int64)
+            away = np.subtract(values, np.expand_dims(total / max(rows, 1), axes), dtype=np.float64)
+            return Moments(count, total / max(rows, 1), np.square(away, out=away).sum(axis=axes))
+        present = ~np.isnan(values)
+        count = present.sum(axis=axes, dtype=np.int64)
+        mean = values.sum(axis=axes, where=present, dtype=np.float64) / np.maximum(count, 1)
+        away = np.subtract(values, np.expand_dims(mean, axes), dtype=np.float64)
+        return Moments(count, mean, np.square(away, out=away).sum(axis=axes, where=present))
 
 
 def merge(left: Moments, right: Moments) -> Moments:
     """The moments of both together."""
-    count = left.count + right.count
-    share = right.count / np.maximum(count, 1)
+    count = left.rows + right.rows
+    share = right.rows / np.maximum(count, 1)
     with np.errstate(invalid="ignore", over="ignore"):
         apart = right.mean - left.mean
         mean = left.mean + apart * share
-        return Moments(count, mean, left.squares + right.squares + apart * apart * left.count * share)
+        return Moments(count, mean, left.squares + right.squares + apart * apart * left.rows * share)
 
 
 def finish(moments: Moments) -> MeanVariance:
     """Mean and variance; (0, 1), which changes nothing, where no value was present."""
-    none = moments.count == 0
+    none = moments.rows == 0
     return MeanVariance(
         np.where(none, 0.0, moments.mean),
-        np.where(none, 1.0, moments.squares / np.maximum(moments.count, 1)),
-        moments.count,
+        np.where(none, 1.0, moments.squares / np.maximum(moments.rows, 1)),
+        moments.rows,
     )

@@ -75,4 +75,4 @@ def finish(counted: WeightedValues, bins: int) -> np.ndarray:
     # Not lower + (upper - lower) * share, which is NaN between equal infinities.
     share = position - below
     with np.errstate(invalid="ignore"):
-        return np.where(lower == upper, lower, lower * (1 - share) + upper * share)
+        return np.asarray(np.where(lower == upper, lower, lower * (1 - share) + upper * share))

@@ -101,3 +101,11 @@ def check_exact(column: pa.Array, one: ModelInput) -> None:
             f"{max(abs(bounds['min']), bounds['max']):,} which float32 cannot hold: state in the schema what stands "
             f"for a missing value: {default_line(one.name, 0)}"
         )
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    """The tensor's values, without a copy where its dtype has a buffer."""
+    try:
+        return np.asarray(memoryview(tensor))
+    except (TypeError, ValueError, BufferError):
+        return np.asarray(tensor.numpy())

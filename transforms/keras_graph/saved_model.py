@@ -50,6 +50,7 @@ def write(
     inputs: Mapping[str, ModelInput],
     specs: Mapping[str, FeatureSpec],
     labels: Sequence[str],
+    row_bytes: int,
     directory: Path,
 ) -> None:
     """Writes the SavedModel and `features.json`.
@@ -66,7 +67,7 @@ def write(
         group = tf.Module()
         group.function = graph_function(settled.symbolic, mine, outputs)
         if specs[names[0]].encoding != "dense":
-            group.indices = storage_function(settled.symbolic, mine, outputs, specs)
+            group.indices, _ = storage_function(settled.symbolic, mine, outputs, specs)
         group.resources = _resources(list(outputs.values()))
         root.groups.append(group)
     features = [name for name in specs if name not in labels]
@@ -86,6 +87,7 @@ def write(
         "version": VERSION,
         "inputs": [_input_to_json(one) for one in inputs.values()],
         "labels": list(labels),
+        "row_bytes": row_bytes,
         "features": feature_specs.to_json(specs),
     }
     (directory / FEATURES).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
@@ -104,7 +106,9 @@ def input_from_json(document: Mapping[str, Any]) -> ModelInput:
     return ModelInput(**{**given, "missing": float("nan") if document["nan"] else given["missing"]})
 
 
-def call_groups(groups: Sequence[Any], specs: Mapping[str, FeatureSpec], names: Sequence[str], raw: Any) -> Any:
+def call_groups(
+    groups: Sequence[Any], specs: Mapping[str, FeatureSpec], names: Sequence[str], raw: Any
+) -> dict[str, Any]:
     """The named outputs from raw tensors, by the functions that give them."""
     values: dict[str, Any] = {}
     for group, (columns, given) in zip(groups, groups_of(specs)):
@@ -126,11 +130,10 @@ def _signature(
     needed = columns_of(specs, names)
     wanted = [one for name, one in inputs.items() if name in needed]
 
-    @tf.function(input_signature=[tensor_specs(wanted)], autograph=False)
-    def function(raw: dict[str, Any]) -> dict[str, Any]:
+    def function(raw: dict[str, Any]) -> Any:
         return call_groups(groups, specs, names, raw)
 
-    return function
+    return tf.function(function, input_signature=[tensor_specs(wanted)], autograph=False)
 
 
 def _resources(outputs: list[Any]) -> list[Any]:

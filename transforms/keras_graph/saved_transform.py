@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import feature_specs, saved_model, stored_features
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
 from headrace.transforms.keras_graph.raw_columns import raw_tensors
-from headrace.transforms.keras_graph.traced_transform import apply_in_chunks
+from headrace.transforms.keras_graph.traced_transform import apply_in_pieces, one_batch
 
 
 class Features(dict[str, Any]):
@@ -36,12 +36,13 @@ def _let_keras_flatten() -> None:
     # Keras flattens with optree, which looks at exact types; what Keras makes of Features is a plain dict.
     import optree
 
-    optree.register_pytree_node(
-        Features,
-        lambda features: (features.values(), tuple(features), tuple(features)),
-        lambda names, tensors: dict(zip(names, tensors)),
-        namespace="keras",
-    )
+    def flatten(features: Any) -> Any:
+        return list(features.values()), tuple(features), tuple(features)
+
+    def unflatten(names: Any, tensors: Any) -> Any:
+        return dict(zip(names, tensors))
+
+    optree.register_pytree_node(Features, flatten, unflatten, namespace="keras")
 
 
 _let_keras_flatten()
@@ -79,6 +80,7 @@ class SavedTransform:
         self.inputs: dict[str, ModelInput] = {
             one["name"]: saved_model.input_from_json(one) for one in document["inputs"]
         }
+        self._row_bytes: int = document["row_bytes"]
         self._schema = stored_features.arrow_schema(self.feature_specs)
 
     @functools.cached_property
@@ -95,7 +97,11 @@ class SavedTransform:
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Raw rows to stored features: the same as `TracedTransform.apply`."""
-        return apply_in_chunks(batch, self.inputs, self.feature_specs, self._schema, self._stored)
+        return one_batch(self.apply_in_pieces(batch))
+
+    def apply_in_pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Like `apply`, in pieces of bounded memory: for dense features of thousands of values."""
+        return apply_in_pieces(batch, self.inputs, self.feature_specs, self._schema, self._stored, self._row_bytes)
 
     def _stored(self, raw: dict[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}

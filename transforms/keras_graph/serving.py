@@ -54,18 +54,19 @@ def export_serving_model(
         if any(name in names for name in given)
     ]
 
-    @tf.function(input_signature=[tensor_specs(inputs)], autograph=False)
     def transform_features(raw: dict[str, Any]) -> dict[str, Any]:
         return call_groups(groups, specs, names, raw)
 
-    @tf.function(input_signature=[tensor_specs(inputs)], autograph=False)
     def serving_default(raw: dict[str, Any]) -> dict[str, Any]:
         features = transform_features(raw)
         for name, value in features.items():
             value.set_shape((None, *specs[name].shape))
         return _named(model, model(_packed(model, features), training=False), output_names)
 
-    signatures = {"serving_default": serving_default, "transform_features": transform_features}
+    signatures = {
+        one.__name__: tf.function(one, input_signature=[tensor_specs(inputs)], autograph=False)
+        for one in (serving_default, transform_features)
+    }
     tf.saved_model.save(root, str(directory), signatures=signatures)
     return {one.name: one.dtype for one in inputs}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -106,7 +107,8 @@ class LookupState(LayerState):
             raise TypeError(f"{name} is called on strings: use StringLookup")
         if not integers and dtype != "string":
             raise TypeError(f"{name} is called on {dtype}: use IntegerLookup")
-        length = int(np.prod(shape[1:])) if layer.output_mode == "tf_idf" and None not in shape[1:] else 1
+        sizes = [size for size in shape[1:] if size is not None]
+        length = math.prod(sizes) if layer.output_mode == "tf_idf" and len(sizes) == len(shape) - 1 else 1
         size = layer.max_tokens - layer._token_start_index() if layer.max_tokens else None
         drop = (layer.mask_token, layer.oov_token)
         return VocabularyAnalyzer(length, integers, drop, size, getattr(layer, "encoding", "utf-8"))

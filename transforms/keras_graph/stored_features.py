@@ -121,7 +121,7 @@ def column_to_array(column: pa.Array | pa.ChunkedArray, spec: FeatureSpec) -> np
         if spec.dtype == "string":
             flat = flat.cast(pa.binary())
         dense = flat.to_numpy(zero_copy_only=False)
-        return dense.astype(_numpy_dtype(spec.dtype), copy=False).reshape(rows, *spec.shape)
+        return np.asarray(dense.astype(_numpy_dtype(spec.dtype), copy=False).reshape(rows, *spec.shape))
     hot = np.zeros((rows, *spec.shape), _numpy_dtype(spec.dtype))
     if spec.encoding == "one_hot":
         present = column.is_valid().to_numpy(zero_copy_only=False)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+# Of int64 and float64; a string takes more, and there are few of them in a row.
+_VALUE_BYTES = 8
 
 
 def is_symbolic(value: Any) -> bool:
@@ -52,6 +56,12 @@ def upstream(tensor: Any) -> Iterator[Any]:
 def columns(tensor: Any) -> tuple[str, ...]:
     """The names of the inputs that the tensor depends on, sorted."""
     return tuple(sorted(producer(one)[0].name for one in upstream(tensor) if is_input(one)))
+
+
+def row_bytes(tensors: list[Any]) -> int:
+    """An upper bound of the memory that one row takes while the tensors are computed: all that they come from."""
+    known = {id(one): one for tensor in tensors for one in upstream(tensor)}
+    return sum(_VALUE_BYTES * math.prod(size or 1 for size in one.shape[1:]) for one in known.values())
 
 
 def operations(tensors: list[Any]) -> list[Any]:

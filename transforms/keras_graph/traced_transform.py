@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import feature_specs, stored_features
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
 from headrace.transforms.keras_graph.graph_function import storage_function
 from headrace.transforms.keras_graph.levels import PreprocessingFn, Settled, settle
-from headrace.transforms.keras_graph.raw_columns import check_types, raw_tensors
+from headrace.transforms.keras_graph.raw_columns import as_array, check_types, raw_tensors
 from headrace.transforms.keras_graph.saved_model import check_survives, write
 from headrace.transforms.row_groups import RowGroup
 from headrace.transforms.schema.inputs import model_inputs
@@ -93,7 +92,7 @@ class TracedTransform:
         self.traces, self.passes = settled.traces, settled.passes
         self._settled = settled
         self._schema = stored_features.arrow_schema(self.feature_specs)
-        function = storage_function(settled.symbolic, self.inputs, settled.outputs, self.feature_specs)
+        function, self._row_bytes = storage_function(settled.symbolic, self.inputs, settled.outputs, self.feature_specs)
         self._compute = function.get_concrete_function()
         check_survives(self._compute)
 
@@ -109,11 +108,15 @@ class TracedTransform:
             KeyError: A raw column is not in the batch.
             ValueError: A missing value that nothing stands for.
         """
-        return apply_in_chunks(batch, self.inputs, self.feature_specs, self._schema, self._compute)
+        return one_batch(self.apply_in_pieces(batch))
+
+    def apply_in_pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Like `apply`, in pieces of bounded memory: for dense features of thousands of values."""
+        return apply_in_pieces(batch, self.inputs, self.feature_specs, self._schema, self._compute, self._row_bytes)
 
     def save(self, directory: str | Path) -> None:
         """Writes `saved_model/` and `features.json` into a local folder."""
-        write(self._settled, self.inputs, self.feature_specs, self.labels, Path(directory))
+        write(self._settled, self.inputs, self.feature_specs, self.labels, self._row_bytes, Path(directory))
 
 
 def _checked_labels(labels: Sequence[str], specs: Mapping[str, FeatureSpec]) -> tuple[str, ...]:
@@ -129,26 +132,22 @@ def _checked_labels(labels: Sequence[str], specs: Mapping[str, FeatureSpec]) -> 
     return tuple(labels)
 
 
-def apply_in_chunks(
+def apply_in_pieces(
     batch: pa.RecordBatch,
     inputs: Mapping[str, ModelInput],
     specs: Mapping[str, FeatureSpec],
     schema: pa.Schema,
     compute: Callable[[dict[str, Any]], Mapping[str, Any]],
-) -> pa.RecordBatch:
-    """Computes stored features of a batch, as few rows at a time as their width asks for."""
-    row_bytes = sum(8 * spec.values if spec.encoding == "dense" else 8 for spec in specs.values())
-    rows = max(256, _CHUNK_BYTES // row_bytes)
-    parts = []
+    row_bytes: int,
+) -> Iterator[pa.RecordBatch]:
+    """Computes stored features of a batch, as few rows at a time as their width asks for; at least one piece."""
+    rows = max(64, _CHUNK_BYTES // row_bytes)
     for start in range(0, max(batch.num_rows, 1), rows):
         tensors = compute(raw_tensors(batch.slice(start, rows), inputs))
-        parts.append(stored_features.to_batch({name: as_array(one) for name, one in tensors.items()}, specs, schema))
-    return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        yield stored_features.to_batch({name: as_array(one) for name, one in tensors.items()}, specs, schema)
 
 
-def as_array(tensor: Any) -> np.ndarray:
-    """The tensor's values, without a copy where its dtype has a buffer."""
-    try:
-        return np.asarray(memoryview(tensor))
-    except (TypeError, ValueError, BufferError):
-        return tensor.numpy()
+def one_batch(pieces: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+    """The pieces as one batch; not copied if there is one."""
+    listed = list(pieces)
+    return listed[0] if len(listed) == 1 else pa.Table.from_batches(listed).combine_chunks().to_batches()[0]

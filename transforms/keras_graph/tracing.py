@@ -96,7 +96,7 @@ class Trace:
             return
         order = next((order for made, order in self._made if made is layer), ("", -1))
         key = self._guessed.get(order)
-        if key in self._states:
+        if key is not None and key in self._states:
             state = state_of(layer)
             assert state is not None
             if layer not in _ours and state.is_given(layer):
