@@ -122,6 +122,8 @@ class Remote:
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
         self.filesystem, _ = open_fsspec(f"{scheme}://")
+        # fsspec remembers listings for as long as the process lives.
+        self.filesystem.invalidate_cache()
 
     def is_folder(self, path: str) -> bool:
         return bool(self.filesystem.isdir(path))

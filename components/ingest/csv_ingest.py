@@ -105,6 +105,7 @@ def ingest_csv(
     ['int64', 'double']
     """
     options = options or CsvOptions()
+    _check_files(sources)
     reader = _Pass(sources, options, parse_types(options.column_types), Quarantine(quarantine))
     names = tuple(dict.fromkeys(name for source in sources for name in source.rule.names))
     if reader.is_given():
@@ -124,6 +125,14 @@ def ingest_csv(
     again = _Pass(sources, options, dict(zip(schema.names, schema.types)), Quarantine(quarantine))
     again.report.null_markers = reader.report.null_markers
     return Ingested(schema, names, again.checked(), again.report, again.quarantine.close)
+
+
+def _check_files(sources: Sequence[Source]) -> None:
+    if not sources:
+        raise DataError("there are no files to read", "Give at least one.")
+    for source in sources:
+        if source.path.lower().endswith(".parquet"):
+            raise DataError("is Parquet, expected CSV", "Read it with ParquetExampleGen.", file=source.path)
 
 
 def _finished(spill: Spill, schema: pa.Schema) -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -48,6 +48,8 @@ def ingest_parquet(sources: Sequence[Source], *, workers: int | None = None) -> 
     >>> sum(batch.num_rows for _, batch in ingest_parquet([Source(path, split_rule())]))
     3
     """
+    if not sources:
+        raise DataError("there are no files to read", "Give at least one.")
     report = IngestReport(files=[source.path for source in sources])
     schema, rows = _common_schema(sources)
     if not rows:
@@ -91,7 +93,8 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
             with pq.ParquetFile(raw, pre_buffer=True) as file:
                 yield file
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"cannot be read as Parquet: {error}", "Fetch or write it again.", file=path) from None
+            fix = "Read it with CsvExampleGen." if ".csv" in path.lower() else "Fetch or write it again."
+            raise DataError(f"cannot be read as Parquet: {error}", fix, file=path) from None
 
 
 def _common_schema(sources: Sequence[Source]) -> tuple[pa.Schema, int]:

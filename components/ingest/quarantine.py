@@ -68,10 +68,11 @@ class Quarantine:
         self._rows.clear()
 
     def _error(self, file: str, row: int, bad: BadRow) -> DataError:
-        value = bad.value
-        if value is None and bad.column is None:
-            value = bad.text.decode(errors="backslashreplace")
-        if value is not None and len(value) > 80:
-            value = value[:77] + "..."
+        text = _shortened(bad.text.decode(errors="backslashreplace"))
+        value = None if bad.value is None else _shortened(bad.value)
         fix = f'{bad.fix} Or give on_bad_row="quarantine" to set such rows aside.'
-        return DataError(bad.reason, fix, file, row, bad.column, value)
+        return DataError(bad.reason, fix, file, row, bad.column, value, (f"    the row: {text}",))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}..."

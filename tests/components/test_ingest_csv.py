@@ -468,6 +468,20 @@ def test_a_malformed_row_has_its_number_behind_quoted_line_breaks(tmp_path, line
     assert reason in bad[0]["reason"]
 
 
+def test_files_of_another_kind(tmp_path):
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="ParquetExampleGen"):
+        read(tmp_path, paths=[tmp_path / "a.parquet"])
+    with pytest.raises(DataError, match="no files"):
+        read(tmp_path)
+
+
+def test_an_error_shows_the_row(tmp_path):
+    with pytest.raises(DataError) as caught:
+        one(tmp_path, "x,y\n1,2\nonly this\n")
+    assert "row 2, column 'y': has 1 cell" in str(caught.value) and "the row: only this" in str(caught.value)
+
+
 def test_all_rows_bad(tmp_path):
     with pytest.raises(DataError, match="all 2 rows were set aside"):
         read(tmp_path, "x,y\n1\n2\n", quarantine=True)
