@@ -155,6 +155,8 @@ class Artifact:
 
     type_version: ClassVar[str] = "1"
     schema_title: ClassVar[str | None] = None
+    # What reading or writing it imports: a worker has it before its step begins.
+    imports: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, uri: str, manifest: Manifest | None = None) -> None:
         self.uri = uri

@@ -188,6 +188,8 @@ class PushedModel(JsonArtifact):
 class RowsArtifact(Artifact):
     """Rows as Parquet files."""
 
+    imports = ("pyarrow",)
+
     rows = Property(int, "How many rows.")
 
     def read(self) -> Any:

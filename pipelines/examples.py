@@ -50,6 +50,8 @@ class Examples(Artifact):
     >>> examples.read("train").num_rows                    # doctest: +SKIP
     """
 
+    imports = ("pyarrow",)
+
     rows = Property(dict, "Rows of each split.")
 
     def writer(self, schema: pa.Schema) -> ExamplesWriter:

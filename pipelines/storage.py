@@ -139,9 +139,7 @@ def remove_tree(uri: str) -> None:
 def walk(uri: str) -> Iterator[tuple[str, int]]:
     """Yields (path relative to `uri`, size in bytes) of every file below it, sorted by path."""
     if is_local(uri):
-        base = local_path(uri)
-        files = [path for path in base.rglob("*") if path.is_file()] if base.is_dir() else []
-        yield from sorted((path.relative_to(base).as_posix(), path.stat().st_size) for path in files)
+        yield from sorted(_walk_local(str(local_path(uri)), ""))
         return
     fs, path = filesystem(uri)
     if not fs.exists(path):
@@ -149,6 +147,19 @@ def walk(uri: str) -> Iterator[tuple[str, int]]:
     prefix = fs._strip_protocol(path).rstrip("/") + "/"
     found = fs.find(path, detail=True)
     yield from sorted((name.removeprefix(prefix), int(info["size"])) for name, info in found.items())
+
+
+def _walk_local(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walk_local(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat().st_size
 
 
 def download(uri: str, folder: Path) -> None:

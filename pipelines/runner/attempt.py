@@ -43,6 +43,11 @@ class Attempt:
         timeout = self.planned.step.settings.timeout
         return self.started + timeout if timeout is not None else None
 
+    def told(self) -> dict[str, Any]:
+        """What is kept beside the record and decides nothing."""
+        warnings = list(self.result.warnings) if self.result else []
+        return {"cache_reason": self.reason, "rows": self.rows, "warnings": warnings}
+
     def step_run(self, state: StepState, **more: Any) -> StepRun:
         """Gives what came of it, as the run's user sees it."""
         ended, result, step = datetime.now(UTC), self.result, self.planned.step

@@ -47,6 +47,7 @@ from headrace.pipelines.runner.workers import (
     SpawnedWorkers,
     Workers,
     import_levels,
+    imports_of,
 )
 from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_folder
 from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
@@ -220,7 +221,7 @@ class Driver:
             Path(log).write_text(attempt.result.error.traceback if attempt.result.error else "asked the store\n")
             self._end(step.id, 0)
             return
-        job = Job(step.id, request, log, dict(step.settings.env), step.imports)
+        job = Job(step.id, request, log, dict(step.settings.env), imports_of(step))
         self._get_workers().start(job)
 
     def _get_workers(self) -> Workers:
@@ -234,7 +235,7 @@ class Driver:
             elif self.options.isolation == "spawn":
                 self._workers = SpawnedWorkers()
             else:
-                levels = import_levels([step.imports for step in remaining])
+                levels = import_levels([imports_of(step) for step in remaining])
                 self._workers = ForkedWorkers(levels, str(self.logs / "imports.log"))
         return self._workers
 
@@ -261,16 +262,15 @@ class Driver:
         if result is None or result.state == "failed":
             error = attempt.error(status)
             if attempt.number <= attempt.planned.step.settings.retries:
-                self._record_failure(attempt, error, result)
+                self._record_failure(attempt, error)
                 self.listener.step_retried(id_, error)
                 self._start(attempt.planned, attempt.number + 1, f"attempt {attempt.number} failed")
                 return
-            self._record_failure(attempt, error, result)
+            self._record_failure(attempt, error)
             self._finish(attempt.step_run(StepState.FAILED, error=error))
             return
         state = ENDED[result.state]
         rejection = attempt.error(status) if result.error is not None else None
-        self._note(attempt, result)
         made = self.store.finish_step(
             attempt.record,
             state,
@@ -279,6 +279,7 @@ class Driver:
             refusal=result.refusal,
             error=rejection,
             peak_rss=result.peak_rss,
+            progress=attempt.told(),
         )
         if state is not StepState.FAILED:
             self.outcomes[id_] = Outcome(made, result.results, result.refusal)
@@ -290,20 +291,9 @@ class Driver:
         links = with_link_uris(record.links, lambda link: storage.relative_to_root(link, self.root))
         return NewArtifact(uri, record.type, record.digest, record.properties, links)
 
-    def _note(self, attempt: Attempt, result: StepResult | None) -> None:
-        """Keeps beside the record what is told of a step but decides nothing."""
-        told = {
-            "cache_reason": attempt.reason,
-            "rows": attempt.rows,
-            "warnings": list(result.warnings) if result else [],
-        }
-        self.store.report_progress(attempt.record, told)
-
-    def _record_failure(self, attempt: Attempt, error: Mapping[str, Any], result: StepResult | None) -> None:
-        self._note(attempt, result)
-        self.store.finish_step(
-            attempt.record, StepState.FAILED, error=error, peak_rss=result.peak_rss if result else None
-        )
+    def _record_failure(self, attempt: Attempt, error: Mapping[str, Any]) -> None:
+        peak = attempt.result.peak_rss if attempt.result else None
+        self.store.finish_step(attempt.record, StepState.FAILED, error=error, peak_rss=peak, progress=attempt.told())
 
     def _fail_unstarted(self, step: Step, error: HeadraceError) -> None:
         """Records a step whose files, parameters or code were wrong before it could start."""

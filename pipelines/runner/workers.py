@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.execution import StepRequest, execute
+from headrace.pipelines.plan import Step
 
 CHILD, ZYGOTE = "headrace.pipelines.runner.child", "headrace.pipelines.runner.zygote"
 # How long a zygote may take to end, and how often the end of a process is looked for, in seconds.
@@ -124,12 +126,18 @@ class _Pipes:
 def import_levels(needed: Sequence[Sequence[str]]) -> list[list[str]]:
     """Gives the chain of imports in which every step finds a level that holds all it needs, cheap modules first.
 
-    >>> import_levels([("keras",), ("apache_beam",), ()])
-    [['pyarrow'], ['apache_beam'], ['keras']]
+    >>> import_levels([("keras",), ("pyarrow", "apache_beam"), ()])
+    [[], ['pyarrow'], ['apache_beam'], ['keras']]
     """
-    wanted = {module for modules in needed for module in modules} - {"pyarrow"}
+    wanted = {module for modules in needed for module in modules}
     order = {module: number for number, module in enumerate(IMPORT_ORDER)}
-    return [["pyarrow"], *([module] for module in sorted(wanted, key=lambda module: (order.get(module, 99), module)))]
+    return [[], *([module] for module in sorted(wanted, key=lambda module: (order.get(module, 99), module)))]
+
+
+def imports_of(step: Step) -> tuple[str, ...]:
+    """The modules that a step's process is to find imported: those of its component and of its artifacts' types."""
+    types = {*dict(step.interface.outputs).values(), *(slot.type for _, slot in step.interface.inputs)}
+    return tuple(sorted({*step.imports, *(module for name in types for module in artifact_class(name).imports)}))
 
 
 class ForkedWorkers:

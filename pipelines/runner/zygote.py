@@ -38,13 +38,14 @@ def main(argv: list[str]) -> None:
     sockets = [socket.socket(fileno=int(fd)) for fd in argv[0].split(",")]
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A collection would write to pages that the children share.
+    gc.disable()
     for number, (modules, connection) in enumerate(zip(levels, sockets)):
         failed = _preload(modules)
         _send(connection, {LEVEL_READY: number, "failed": failed})
         if number + 1 == len(levels):
             _serve(connection)
             return
-        gc.freeze()
         if os.fork() == 0:
             # The child goes on to the next level; this process serves the level that is ready.
             connection.close()
@@ -67,7 +68,6 @@ def _preload(modules: list[str]) -> dict[str, str]:
 
 
 def _serve(connection: socket.socket) -> None:
-    gc.freeze()
     selector = selectors.DefaultSelector()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -117,6 +117,7 @@ def _drain(fd: int) -> bool:
 
 
 def _fork_child(job: dict[str, Any], events: int, close: list[int]) -> int:
+    gc.freeze()
     pid = os.fork()
     if pid:
         # Here too, so that it is done whoever comes first.
@@ -126,6 +127,7 @@ def _fork_child(job: dict[str, Any], events: int, close: list[int]) -> int:
         return pid
     status = 1
     try:
+        gc.enable()
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -35,6 +35,24 @@ _HITS = (
 _OUTPUTS = rows.select_used(step_outputs, step_outputs.c.step == bindparam("step"))
 
 
+_PREVIOUS = (
+    select(steps.c.id)
+    .join(runs, runs.c.sequence == steps.c.run)
+    .where(
+        steps.c.path == bindparam("path"),
+        steps.c.loop_index == bindparam("loop_index"),
+        steps.c.cache_key.is_not(None),
+        runs.c.pipeline == bindparam("pipeline"),
+        runs.c.root == bindparam("root"),
+        runs.c.scope == bindparam("scope"),
+    )
+    .order_by(steps.c.id.desc())
+    .limit(1)
+)
+_EARLIER_RUN = select(runs.c.sequence).where(runs.c.id == bindparam("before_run")).scalar_subquery()
+_PREVIOUS_OF_EARLIER_RUN = _PREVIOUS.where(steps.c.run < _EARLIER_RUN)
+
+
 class Cache(Database):
     """The part of the store that says what need not run again."""
 
@@ -66,21 +84,12 @@ class Cache(Database):
             before_run: Only runs started before this one; None for all.
             states: Only steps in one of these states; None for all.
         """
-        query = (
-            select(steps.c.id)
-            .join(runs, runs.c.sequence == steps.c.run)
-            .where(steps.c.path == path, steps.c.loop_index == loop_index, steps.c.cache_key.is_not(None))
-            .where(*rows.of(history))
-            .order_by(steps.c.id.desc())
-            .limit(1)
-        )
-        if before_run is not None:
-            before = select(runs.c.sequence).where(runs.c.id == before_run).scalar_subquery()
-            query = query.where(steps.c.run < before)
+        query = _PREVIOUS if before_run is None else _PREVIOUS_OF_EARLIER_RUN
         if states is not None:
             query = query.where(steps.c.state.in_([state.value for state in states]))
         with self._read() as connection:
-            step = connection.execute(query).scalar()
+            values = {"path": path, "loop_index": loop_index, "before_run": before_run, **history._asdict()}
+            step = connection.execute(query, values).scalar()
             return None if step is None else rows.step_records(connection, select(steps.c.id).filter_by(id=step))[0]
 
     def known_digests(self, stamps: Iterable[FileStamp]) -> dict[str, str]:

@@ -29,6 +29,7 @@ _FINISH = (
     )
     .returning(steps.c.run, steps.c.path, steps.c.loop_index, steps.c.attempt)
 )
+_FINISH_AND_TELL = _FINISH.values(progress=bindparam("told"))
 _PROGRESS = update(steps).where(steps.c.id == bindparam("step")).values(progress=bindparam("now"))
 _RUN = select(runs.c.id, runs.c.root).where(runs.c.sequence == bindparam("run"))
 _REPLACE = (
@@ -89,6 +90,7 @@ class Steps(Runs):
         refusal: str | None = None,
         error: Mapping[str, Any] | None = None,
         peak_rss: int | None = None,
+        progress: Mapping[str, Any] | None = None,
     ) -> dict[str, tuple[ArtifactRecord, ...]]:
         """Records, all or nothing, how a step ended and what it made; gives the artifacts as recorded.
 
@@ -97,6 +99,7 @@ class Steps(Runs):
             outputs: The artifacts by output name, in order.
             refusal: Why the step says no, when it ran to its end and does. A cache hit repeats it.
             peak_rss: In bytes.
+            progress: What the step said of itself; by default what `report_progress` recorded last stays.
 
         Raises:
             StoreError: The step has ended before, or the store refuses the write.
@@ -113,8 +116,10 @@ class Steps(Runs):
             "gave": dict(output_parameters or {}),
             "rss": peak_rss,
         }
+        if progress is not None:
+            values["told"] = dict(progress)
         with self._write(ordered=bool(outputs)) as connection:
-            ended = connection.execute(_FINISH, values).one_or_none()
+            ended = connection.execute(_FINISH if progress is None else _FINISH_AND_TELL, values).one_or_none()
             if ended is None:
                 raise StoreError(f"step {step} is not running: it was finished before, or its run was interrupted")
             run_id, root = connection.execute(_RUN, {"run": ended.run}).one()
