@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.protobuf import text_format
 from headrace.transforms.keras_graph import LayerState, analyze_and_trace, register_layer
+from headrace.transforms.keras_graph.evaluator import Evaluator
 from headrace.transforms.row_groups import row_groups
 from keras import layers
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -363,3 +367,30 @@ def test_outputs_that_are_no_features(run, returned, message):
 def test_a_column_that_goes_through_unchanged(run):
     _, out = run(lambda inputs: {"a": inputs["a"], "b": inputs["b"] + 0})
     np.testing.assert_array_equal(out["a"].ravel(), A)
+
+
+EVALUATE = """
+import pickle, sys
+import numpy as np
+import pyarrow as pa
+evaluator = pickle.load(sys.stdin.buffer)
+(hot,) = next(evaluator.evaluate(pa.record_batch({"s": ["v", None, "u"]})))
+assert hot.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]], hot
+"""
+
+
+def test_a_level_behind_layers_travels_to_another_process(run):
+    made = []
+
+    def preprocessing_fn(inputs):
+        made[:] = [inputs, layers.StringLookup(output_mode="one_hot")(inputs["s"])]
+        return {"x": made[1]}
+
+    transform, _ = run(preprocessing_fn)
+    symbolic, hot = made
+    portable = Evaluator.of([hot], symbolic, transform.inputs, portable=True)
+    subprocess.run([sys.executable, "-c", EVALUATE], input=pickle.dumps(portable), check=True)
+    here = Evaluator.of([hot], symbolic, transform.inputs, portable=False)
+    assert pickle.loads(pickle.dumps(here)) is here
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run([sys.executable, "-c", EVALUATE], input=pickle.dumps(here), check=True, capture_output=True)

@@ -384,3 +384,33 @@ def test_a_schema_that_the_examples_contradict_is_refused(tmp_path):
     arrow = raw_table().schema.set(0, pa.field("distance", pa.string()))
     with pytest.raises(TypeError, match=r"'distance': the schema says FLOAT, the Examples have string"):
         analyze_and_trace(lambda inputs: inputs, SCHEMA, [], arrow_schema=arrow, engine="direct")
+
+
+def test_stored_rows_survive_parquet_and_slicing(case, tmp_path):
+    transform, _, _ = case
+    batch = batch_of(raw_table())
+    stored = transform.apply(batch)
+    pq.write_table(pa.Table.from_batches([stored]), tmp_path / "features.parquet", row_group_size=90)
+    read = pq.read_table(tmp_path / "features.parquet")
+    assert read.schema.field("hashed").metadata == stored.schema.field("hashed").metadata
+    expected = feature_batch_to_tensors(stored, transform.feature_specs)
+    for part in (read.slice(85, 20), stored.slice(85, 20)):
+        tensors = feature_batch_to_tensors(part, transform.feature_specs)
+        for name, value in tensors.items():
+            np.testing.assert_array_equal(value, expected[name][85:105], err_msg=name)
+
+
+def test_wide_features_come_in_pieces_of_bounded_memory(tmp_path):
+    def wide(inputs):
+        hot = layers.Hashing(20_000, output_mode="one_hot")(inputs["carrier"])
+        return {"dense": hot * 2, "sum": keras.ops.sum(hot, axis=1), "index": hot}
+
+    transform = analyzed(tmp_path, wide, ())
+    batch = batch_of(raw_table())
+    pieces = list(transform.apply_in_pieces(batch))
+    assert len(pieces) > 1 and sum(len(piece) for piece in pieces) == ROWS
+    assert all(piece["dense"].flatten().nbytes <= 64 << 20 for piece in pieces)
+    whole = transform.apply(batch)
+    assert set(whole["sum"].to_pylist()) == {1.0}
+    dense = whole["dense"].flatten().to_numpy().reshape(ROWS, -1)
+    np.testing.assert_array_equal(dense.argmax(axis=1), whole["index"].to_numpy())

@@ -88,3 +88,19 @@ def _expand(inputs: Mapping[str, ModelInput]) -> Any:
         return {name: tf.expand_dims(raw[name], -1) if name in scalars else raw[name] for name in inputs}
 
     return expand
+
+
+def resources(outputs: list[Any]) -> list[Any]:
+    """Tables and variables of the layers: what a SavedModel of the outputs must track."""
+    found: dict[int, Any] = {}
+    for operation in symbolic_graph.operations(outputs):
+        if not isinstance(operation, keras.layers.Layer):
+            continue
+        for layer in operation._flatten_layers():
+            mine = [variable.value for variable in layer.variables]
+            mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
+            if not type(layer).__module__.startswith("keras."):
+                # A layer of someone else's may own tables under any name.
+                mine.append(layer)
+            found.update({id(one): one for one in mine})
+    return list(found.values())

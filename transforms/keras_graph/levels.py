@@ -9,27 +9,22 @@ The last trace has every state and no guess: it is the transform.
 
 from __future__ import annotations
 
-import uuid
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 from headrace.transforms.feature_model import ModelInput, to_numpy
 from headrace.transforms.keras_graph import symbolic_graph
-from headrace.transforms.keras_graph.graph_function import graph_function
+from headrace.transforms.keras_graph.evaluator import Evaluator
 from headrace.transforms.keras_graph.layer_state import Analyzer
-from headrace.transforms.keras_graph.raw_columns import as_array, check_exact, raw_tensors, symbolic_inputs
+from headrace.transforms.keras_graph.raw_columns import check_exact, symbolic_inputs
 from headrace.transforms.keras_graph.tracing import Key, Trace, TracedLayer, observing
 from headrace.transforms.passes import run_pass
 from headrace.transforms.row_groups import RowGroup
 
 PreprocessingFn = Callable[[dict[str, Any]], dict[str, Any]]
 _MOST_TRACES = 50
-# What one evaluation of a sub-graph takes, in bytes: a 10,000-wide one-hot may feed a Normalization.
-_CHUNK_BYTES = 64 << 20
 
 
 @dataclass
@@ -103,7 +98,7 @@ def settle(
                 "it: look at the split and the filters of ExampleGen"
             )
         _check_lengths([tensor for one in ready for tensor in one.inputs], inputs)
-        level = _level(ready, symbolic, inputs)
+        level = _level(ready, symbolic, inputs, portable=engine == "beam" and _leaves_this_process(beam_args))
         computed = run_pass(
             train_groups, level, columns=level.columns(), beam_args=beam_args, engine=engine, on_rows=on_rows
         )
@@ -178,7 +173,13 @@ class _Source:
     output: int = -1
 
 
-def _level(ready: list[TracedLayer], symbolic: dict[str, Any], inputs: Mapping[str, ModelInput]) -> Level:
+def _leaves_this_process(beam_args: Sequence[str] | None) -> bool:
+    return any(one.startswith(("--runner", "--direct_running_mode")) for one in beam_args or ())
+
+
+def _level(
+    ready: list[TracedLayer], symbolic: dict[str, Any], inputs: Mapping[str, ModelInput], *, portable: bool
+) -> Level:
     analyzers: list[Analyzer] = []
     sources: list[list[_Source]] = []
     behind: list[Any] = []
@@ -195,7 +196,7 @@ def _level(ready: list[TracedLayer], symbolic: dict[str, Any], inputs: Mapping[s
                 mine.append(_Source("output", output=len(behind)))
                 behind.append(tensor)
         sources.append(mine)
-    evaluator = Evaluator.of(behind, symbolic, inputs) if behind else None
+    evaluator = Evaluator.of(behind, symbolic, inputs, portable=portable) if behind else None
     return Level(analyzers, sources, dict(inputs), evaluator)
 
 
@@ -255,45 +256,3 @@ class Level:
         check_exact(column, one)
         values = to_numpy(column, one)
         return values if one.shape else values[:, None]
-
-
-class Evaluator:
-    """Computes tensors inside the graph from raw columns.
-
-    Pickled within this process it is a name; for workers elsewhere it carries a SavedModel.
-    """
-
-    def __init__(self, inputs: dict[str, ModelInput], function: Any, row_bytes: int) -> None:
-        self.inputs = inputs
-        self._function = function
-        self._compute = function.get_concrete_function()
-        self._rows = max(64, min(65_536, _CHUNK_BYTES // max(row_bytes, 1)))
-        self._name = uuid.uuid4().hex
-        _evaluators[self._name] = self
-
-    @classmethod
-    def of(cls, tensors: list[Any], symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput]) -> Evaluator:
-        needed = {column for tensor in tensors for column in symbolic_graph.columns(tensor)}
-        mine = {name: one for name, one in inputs.items() if name in needed}
-        return cls(mine, graph_function(symbolic, mine, tensors), symbolic_graph.row_bytes(tensors))
-
-    def evaluate(self, batch: pa.RecordBatch) -> Iterable[list[np.ndarray]]:
-        """The tensors' values for the rows of the batch, in chunks of bounded size."""
-        for start in range(0, batch.num_rows, self._rows):
-            chunk = batch.slice(start, self._rows)
-            yield [as_array(tensor) for tensor in self._compute(raw_tensors(chunk, self.inputs))]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _evaluator, (self._name,)
-
-
-_evaluators: weakref.WeakValueDictionary[str, Evaluator] = weakref.WeakValueDictionary()
-
-
-def _evaluator(name: str) -> Evaluator:
-    found = _evaluators.get(name)
-    if found is None:
-        raise RuntimeError(
-            "a layer behind other layers is evaluated in the process that traced it: run with Beam's DirectRunner"
-        )
-    return found

@@ -13,11 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import keras
 from headrace.transforms.feature_model import ModelInput
-from headrace.transforms.keras_graph import feature_specs, symbolic_graph
+from headrace.transforms.keras_graph import feature_specs
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
-from headrace.transforms.keras_graph.graph_function import graph_function, storage_function
+from headrace.transforms.keras_graph.graph_function import graph_function, resources, storage_function
 from headrace.transforms.keras_graph.levels import Settled
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 
@@ -68,7 +67,7 @@ def write(
         group.function = graph_function(settled.symbolic, mine, outputs)
         if specs[names[0]].encoding != "dense":
             group.indices, _ = storage_function(settled.symbolic, mine, outputs, specs)
-        group.resources = _resources(list(outputs.values()))
+        group.resources = resources(list(outputs.values()))
         root.groups.append(group)
     features = [name for name in specs if name not in labels]
     signatures = {"transform_features": _signature(root.groups, specs, inputs, features)}
@@ -134,19 +133,3 @@ def _signature(
         return call_groups(groups, specs, names, raw)
 
     return tf.function(function, input_signature=[tensor_specs(wanted)], autograph=False)
-
-
-def _resources(outputs: list[Any]) -> list[Any]:
-    """Tables and variables of the layers: tracking the layers themselves would save their Keras attributes too."""
-    found: dict[int, Any] = {}
-    for operation in symbolic_graph.operations(outputs):
-        if not isinstance(operation, keras.layers.Layer):
-            continue
-        for layer in operation._flatten_layers():
-            mine = [variable.value for variable in layer.variables]
-            mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
-            if not type(layer).__module__.startswith("keras."):
-                # A layer of someone else's may own tables under any name.
-                mine.append(layer)
-            found.update({id(one): one for one in mine})
-    return list(found.values())
