@@ -118,9 +118,7 @@ def _graph(data: ReportData) -> Svg | None:
         return None
     ran = {step.id: step for step in data.steps}
     notes = {
-        id_: f"{step.state}, {seconds(step.seconds)}"
-        if step.state == "succeeded" and step.began is not None
-        else step.state
+        id_: seconds(step.seconds) if step.state == "succeeded" and step.began is not None else step.state
         for id_, step in ran.items()
     }
     hrefs = {id_: f"#{anchor(id_)}" for id_ in ran}

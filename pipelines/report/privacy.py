@@ -6,9 +6,11 @@ is asked for, a value of a string column that holds free text.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from headrace.pipelines.artifact_types import Schema, Statistics
@@ -62,47 +64,65 @@ class Privacy:
         named = self.mentions(text)
         if named:
             return f"(A message about the sensitive column {named} is left out here; the step's log has it.)"
-        for value in sorted(self.values, key=len, reverse=True):
-            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", HIDDEN, text)
-        return redact(text, self.secrets)
+        return redact(_words(self.values).sub(HIDDEN, text), self.secrets)
 
     def mentions(self, text: str) -> str | None:
         """The sensitive column that a text names, if any."""
-        for column in sorted(self.sensitive):
-            if re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text):
-                return column
-        return None
+        found = _words(self.sensitive).search(text)
+        return found[0] if found else None
+
+
+@cache
+def _words(words: frozenset[str]) -> re.Pattern[str]:
+    """Any of these words, where it stands by itself; of two that begin alike the longer."""
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    any_of = "|".join(map(re.escape, longest_first)) or "(?!)"
+    return re.compile(rf"(?<!\w)(?:{any_of})(?!\w)")
 
 
 def privacy_of(data: ReportData) -> Privacy:
     """Reads from a run's schemas, statistics and parameters what its report may show."""
-    found = [artifact for artifact in data.artifacts() if isinstance(artifact, Schema)]
-    schemas = [payload(artifact) for artifact in found]
-    sensitive = {name for schema in schemas if schema is not None for name in sensitive_columns(schema)}
-    sensitive |= set(_declared_sensitive(data.plan)) if data.plan is not None else set()
-    statistics = [payload(a) for a in data.artifacts() if isinstance(a, Statistics)]
-    features = [
-        f for listed in statistics if listed is not None for dataset in listed.datasets for f in dataset.features
-    ]
-    strings, categorical = set(), set()
-    for feature in features:
-        if feature.HasField("string_stats") or feature.HasField("bytes_stats"):
-            strings.add(feature_name(feature))
-            if _few_and_short(feature):
-                categorical.add(feature_name(feature))
+    schemas = [payload(artifact) for artifact in data.artifacts() if isinstance(artifact, Schema)]
+    statistics = [payload(artifact) for artifact in data.artifacts() if isinstance(artifact, Statistics)]
+    declared = list(_declared_sensitive(data.plan)) if data.plan is not None else []
+    found = privacy_from(schemas, statistics, sensitive=declared, free_text=data.free_text)
+    return dataclasses.replace(found, secrets=frozenset(_secret_values(data)))
+
+
+def privacy_from(
+    schemas: Sequence[Any | None],
+    statistics: Sequence[Any | None],
+    *,
+    sensitive: Iterable[str] = (),
+    free_text: bool = False,
+) -> Privacy:
+    """Reads from schemas and statistics what may be shown.
+
+    Args:
+        schemas: `Schema` messages; None for one that cannot be read, which makes every column count as sensitive.
+        statistics: `DatasetFeatureStatisticsList` messages, None where they cannot be read.
+        sensitive: Columns that are sensitive besides those the schemas mark.
+        free_text: Whether free text is shown.
+    """
+    read = [schema for schema in schemas if schema is not None]
+    marked = {*sensitive, *(name for schema in read for name in sensitive_columns(schema))}
+    datasets = [dataset for listed in statistics if listed is not None for dataset in listed.datasets]
+    features = [feature for dataset in datasets for feature in dataset.features]
+    strings = {feature_name(f) for f in features if f.HasField("string_stats") or f.HasField("bytes_stats")}
     # A column that is short in one split and free text in another is free text.
-    categorical -= {feature_name(f) for f in features if feature_name(f) in strings and not _few_and_short(f)}
-    domains = {name: values for schema in schemas if schema is not None for name, values in domains_of(schema).items()}
-    known = {value for name in sensitive & set(domains) for value in domains[name]}
-    known |= {value for f in features if feature_name(f) in sensitive for value, _ in ranked_values(f)}
+    free = {feature_name(f) for f in features if feature_name(f) in strings and not _few_and_short(f)}
+    if len(read) < len(schemas):
+        marked |= {feature_name(feature) for feature in features}
+    domains = {name: values for schema in read for name, values in domains_of(schema).items()}
+    known = {value for name in marked & set(domains) for value in domains[name]}
+    known |= {value for f in features if feature_name(f) in marked for value, _ in ranked_values(f)}
     return Privacy(
-        sensitive=frozenset(sensitive),
+        sensitive=frozenset(marked),
         values=frozenset(value for value in known if len(value) >= _SHORTEST_KNOWN_VALUE),
-        secrets=frozenset(_secret_values(data)),
-        categorical=frozenset(categorical | set(domains)),
+        categorical=frozenset((strings - free) | set(domains)),
         strings=frozenset(strings),
-        free_text=data.free_text,
-        all_sensitive=any(schema is None for schema in schemas),
+        free_text=free_text,
+        all_sensitive=len(read) < len(schemas),
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headrace.pipelines.artifact_types import Anomalies, Schema
 from headrace.pipelines.report.data import ReportData
 from headrace.pipelines.report.number_format import number, percent
-from headrace.pipelines.report.payloads import payload
+from headrace.pipelines.report.payloads import json_file, payload
 from headrace.pipelines.report.privacy import HIDDEN, SENSITIVE, Privacy, domains_of
 
 VALUES = 16
+LONGEST_VALUE = 120
 _DEFAULT = "default="
+# Where ExampleValidator names rows: [{"split", "file", "row", "column", "value", "reason"}, …].
+OFFENDING = "offending_rows.json"
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,18 @@ class SchemaTable:
 
 @dataclass(frozen=True)
 class AnomalyRow:
-    """What is wrong with one feature; `severity` is ``error`` or ``warning``."""
+    """What is wrong with one feature.
+
+    Args:
+        severity: ``error`` or ``warning``.
+        rows: Place and value of offending rows; without the value where it may not be shown.
+    """
 
     feature: str
     severity: str
     title: str
     reasons: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,21 @@ def _range(domain: Any) -> str:
 
 def anomaly_tables(data: ReportData, privacy: Privacy) -> list[AnomalyTable]:
     """Gives a table for each Anomalies that the run made."""
-    read = ((channel, payload(artifact)) for channel, artifact in data.made(Anomalies))
-    return [anomaly_table(channel, found, privacy) for channel, found in read if found is not None]
+    read = ((channel, payload(artifact), json_file(artifact, OFFENDING)) for channel, artifact in data.made(Anomalies))
+    return [anomaly_table(channel, found, privacy, rows or ()) for channel, found, rows in read if found is not None]
 
 
-def anomaly_table(channel: str, found: Any, privacy: Privacy) -> AnomalyTable:
-    """Lays out an `Anomalies`; of a column whose values are hidden only the kind of anomaly is told."""
+def anomaly_table(
+    channel: str, found: Any, privacy: Privacy, offending: Sequence[Mapping[str, Any]] = ()
+) -> AnomalyTable:
+    """Lays out an `Anomalies`; of a column whose values are hidden only the kind of anomaly is told.
+
+    Args:
+        channel: The artifact's channel.
+        found: The message.
+        privacy: What may be shown.
+        offending: Rows as in `OFFENDING`.
+    """
     rows = []
     for key, info in sorted(found.anomaly_info.items()):
         name = ".".join(info.path.step) or key
@@ -146,7 +165,13 @@ def anomaly_table(channel: str, found: Any, privacy: Privacy) -> AnomalyTable:
         )
         title = "; ".join(dict.fromkeys(short for short, _ in reasons if short)) or info.short_description
         severity = "error" if info.severity == 2 else "warning"
-        rows.append(AnomalyRow(name, severity, title, tuple(map(privacy.text, told)) if open_ else ("values hidden",)))
+        reasons_told = tuple(map(privacy.text, told)) if open_ else ("values hidden",)
+        places = tuple(
+            (f"{row['file']}, row {number(row['row'], 15)}", repr(row["value"])[:LONGEST_VALUE] if open_ else HIDDEN)
+            for row in offending
+            if row.get("column") == key
+        )
+        rows.append(AnomalyRow(name, severity, title, reasons_told, places))
     if found.data_missing:
         rows.insert(0, AnomalyRow("", "error", "There is no data", ()))
     if found.HasField("dataset_anomaly_info"):

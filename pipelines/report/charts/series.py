@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.pipelines.report.charts.axes import HEIGHT, WIDTH, Frame
-from headrace.pipelines.report.charts.svg import Svg, at, el, extent, line, picture, ticks, titled
+from headrace.pipelines.report.charts.svg import Svg, at, drawable, el, extent, line, picture, ticks, titled
 from headrace.pipelines.report.number_format import number
 
 
@@ -45,7 +44,7 @@ def curves(several: Sequence[Curve], label: str, x_name: str, *, whole_x: bool =
 
 def _robust_extent(several: Sequence[Curve]) -> tuple[float, float]:
     """The range of all values, but that the first steps' losses, often far above the rest, do not flatten it."""
-    values = sorted(y for curve in several for _, y in curve.points if y is not None and math.isfinite(y))
+    values = sorted(y for curve in several for _, y in curve.points if y is not None and drawable(y))
     if len(values) < 20:
         return extent(values, 0.08)
     low, high = values[0], values[-1]
@@ -60,14 +59,14 @@ def _draw(curve: Curve, frame: Frame) -> list[Svg]:
     class_ = f"curve s{curve.color}" + (" faint" if curve.faint else "")
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in curve.points:
-        if y is None or not math.isfinite(y):
+        if y is None or not drawable(y):
             runs.append([])
         else:
             runs[-1].append((frame.x(x), frame.y.clamped(y)))
     drawn = [el("path", titled(curve.name), class_=class_, d=line(points)) for points in runs if len(points) > 1]
     if curve.dots or len(curve.points) == 1:
         for x, y in curve.points:
-            if y is not None and math.isfinite(y):
+            if y is not None and drawable(y):
                 told = titled(f"{curve.name}, {number(x)}: {number(y)}")
                 drawn.append(
                     el("circle", told, class_=f"dot s{curve.color}", cx=frame.x(x), cy=frame.y.clamped(y), r=3.2)

@@ -17,6 +17,10 @@ class Svg(str):
         return str(self)
 
 
+# HTML knows self-closing tags only inside SVG, and `br`; anything else that is empty needs its end tag.
+_SHAPES = frozenset(("rect", "path", "circle", "br"))
+
+
 def el(tag: str, *children: str, **attributes: object) -> Svg:
     """One element. Attributes that are None are left out, `_` in a name is `-`; children are markup, see `text_of`.
 
@@ -29,7 +33,7 @@ def el(tag: str, *children: str, **attributes: object) -> Svg:
         if value is not None
     )
     inside = "".join(children)
-    return Svg(f"<{tag}{shown}>{inside}</{tag}>" if inside else f"<{tag}{shown}/>")
+    return Svg(f"<{tag}{shown}/>" if tag in _SHAPES and not inside else f"<{tag}{shown}>{inside}</{tag}>")
 
 
 def text_of(text: object) -> str:
@@ -112,9 +116,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(number * step, 12) + 0.0 for number in range(first, last + 1)]
 
 
+def drawable(value: float | None) -> bool:
+    """Whether a value has a place on an axis: the width of one that spans more than this is no float."""
+    return value is not None and abs(value) <= 1e300
+
+
 def extent(values: Iterable[float | None], pad: float = 0.05) -> tuple[float, float]:
     """The range of the finite values, a little widened."""
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = [value for value in values if value is not None and drawable(value)]
     if not finite:
         return 0.0, 1.0
     low, high = min(finite), max(finite)
