@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from headrace.pipelines import Examples, Function, Input, Output, Schema, TransformGraph, component, step_context
-from headrace.transforms.row_groups import RowGroup, read
 
 if TYPE_CHECKING:
     from headrace.transforms.keras_graph import TracedTransform
+    from headrace.transforms.row_groups import RowGroup
 
 
 @component(imports=("apache_beam", "keras"))
@@ -54,6 +54,7 @@ def Transform(
     ... )
     """
     from headrace.transforms.keras_graph import analyze_and_trace
+    from headrace.transforms.row_groups import RowGroup
 
     context = step_context()
     train = [RowGroup(*group) for group in examples.row_groups(train_split)]
@@ -81,6 +82,7 @@ def Transform(
 def _write_features(examples: Examples, transformed: Examples, traced: TracedTransform, passthrough: list[str]) -> None:
     """Writes the features of every split, row group by row group, a thread ahead of the writer."""
     import pyarrow as pa
+    from headrace.transforms.row_groups import RowGroup, read
 
     context = step_context()
     raw_schema = examples.schema
