@@ -1,1 +1,2 @@
-"""What the Trainer is made of: rows as a stream of batches, checkpoints that training goes on from, the series of its metrics."""
+"""What the Trainer is made of: rows as a stream of batches, checkpoints that training goes on from, the series of its
+metrics."""

@@ -1,25 +1,35 @@
 """Row groups as a shuffled stream of whole batches for Keras, in bounded memory.
 
-A few row groups at a time are held and permuted together; which, and how, follows from the seed and the epoch alone, so that a training
-that goes on from step n sees the batches it would have seen. Feeding tf.data whole batches matters: row by row is four times slower.
-Batches of one size travel stacked, many to a call from Python, and are taken apart in C++ again.
+A few row groups at a time are held and permuted together; which, and how, follows from the seed and the epoch alone,
+so that a training that goes on from step n sees the batches it would have seen. Feeding tf.data whole batches matters:
+row by row is four times slower. Batches of one size travel stacked, many to a call from Python, and are taken apart in
+C++ again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from headrace.transforms.row_groups import RowGroup, read
+from headrace.transforms.row_groups import RowGroup
 
 POOL_ROWS = 262_144
-POOL_BYTES = 256 << 20
+POOL_BYTES = 128 << 20
 STACK_BYTES = 16 << 20
 
-Arrays = dict[str, np.ndarray]
+Structure = Any
+"""What Keras takes: (features,), (features, label) or (features, label, weight); arrays of one number of rows."""
+
+
+@dataclass
+class Failure:
+    """The error that ended a stream inside tf.data, which would wrap it in one of its own."""
+
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -28,97 +38,133 @@ class BatchStream:
 
     Args:
         groups: The split's row groups.
-        columns: The columns to read.
-        expand: Gives a batch's rows as the arrays that the model takes, each of shape (rows, ...).
+        read: Reads a row group as the columns that are stored.
+        schema: Schema of what `read` gives.
+        expand: Gives rows as what the model takes, arrays of shape (rows, ...).
         batch_size: Rows of a batch; the last of an epoch has what is left.
+        most_steps: Batches of an epoch at most; None for all.
         shuffle: Whether to permute the rows of each epoch.
         seed: Seed of the permutations.
         row_bytes: Bytes of an expanded row, by which the number of batches held at once is bounded.
     """
 
     groups: Sequence[RowGroup]
-    columns: Sequence[str]
-    expand: Callable[[pa.RecordBatch], Arrays]
+    read: Callable[[RowGroup], pa.RecordBatch]
+    schema: pa.Schema
+    expand: Callable[[pa.RecordBatch], Structure]
     batch_size: int
+    most_steps: int | None = None
     shuffle: bool = False
     seed: int = 0
     row_bytes: int = 256
+    failure: Failure = field(default_factory=Failure)
 
     @property
     def rows(self) -> int:
+        """Rows of the split."""
         return sum(group.rows for group in self.groups)
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return -(-self.rows // self.batch_size)
+        every = -(-self.rows // self.batch_size)
+        return every if self.most_steps is None else min(every, self.most_steps)
 
-    def batches(self, epoch: int = 0, skip: int = 0) -> Iterator[Arrays]:
-        """Yields the batches of an epoch, from the `skip`-th on."""
-        for stack in self.stacks(epoch, skip):
-            for number in range(len(next(iter(stack.values())))):
-                yield {name: array[number] for name, array in stack.items()}
-
-    def stacks(self, epoch: int = 0, skip: int = 0) -> Iterator[Arrays]:
-        """Yields stacks of batches of one size: arrays of shape (batches, rows, ...)."""
+    def stacks(self, epoch: int = 0, skip: int = 0) -> Iterator[Structure]:
+        """Yields the batches of an epoch from the `skip`-th on, stacked: arrays of shape (batches, rows, ...)."""
         most = max(1, STACK_BYTES // max(1, self.batch_size * self.row_bytes))
-        left: pa.RecordBatch | None = None
-        for pool in self._pools(epoch):
-            rows = pool if left is None else _concatenate([left, pool])
-            whole = rows.num_rows // self.batch_size * self.batch_size
-            start = min(skip * self.batch_size, whole)
-            skip -= start // self.batch_size
-            while start < whole:
-                stop = min(whole, start + most * self.batch_size)
-                yield self._stack(rows.slice(start, stop - start), (stop - start) // self.batch_size)
-                start = stop
-            left = rows.slice(whole) if whole < rows.num_rows else None
-        if left is not None and skip <= 0:
-            yield self._stack(left, 1)
+        step = 0
+        for rows, order in self._pools(epoch):
+            for start in range(0, len(order), most * self.batch_size):
+                indices = order[start : start + most * self.batch_size]
+                batches = -(-len(indices) // self.batch_size)
+                first, last = max(step, skip), min(step + batches, self.steps)
+                if first < last:
+                    chosen = indices[(first - step) * self.batch_size : (last - step) * self.batch_size]
+                    yield from self._stacked(self._take(rows, chosen))
+                step += batches
+                if step >= self.steps:
+                    return
 
-    def _stack(self, rows: pa.RecordBatch, batches: int) -> Arrays:
-        expanded = self.expand(rows)
-        return {name: array.reshape(batches, rows.num_rows // batches, *array.shape[1:]) for name, array in expanded.items()}
+    def _take(self, rows: pa.RecordBatch, chosen: np.ndarray) -> pa.RecordBatch:
+        return rows.take(pa.array(chosen)) if self.shuffle else rows.slice(int(chosen[0]), len(chosen))
 
-    def _pools(self, epoch: int) -> Iterator[pa.RecordBatch]:
-        """Yields some row groups together, permuted: one pool is all that is held."""
+    def _stacked(self, rows: pa.RecordBatch) -> Iterator[Structure]:
+        """One stack of whole batches, and one of the batch that is short."""
+        whole = rows.num_rows // self.batch_size
+        for part, batches in (
+            (rows.slice(0, whole * self.batch_size), whole),
+            (rows.slice(whole * self.batch_size), 1),
+        ):
+            if part.num_rows:
+                yield map_arrays(lambda array: array.reshape(batches, -1, *array.shape[1:]), self.expand(part))  # noqa: B023
+
+    def _pools(self, epoch: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+        """Yields some row groups together, with the order of their rows: one pool is all that is held.
+
+        What does not fill a batch goes into the next pool.
+        """
         generator = np.random.default_rng([self.seed, epoch])
-        order = generator.permutation(len(self.groups)) if self.shuffle else np.arange(len(self.groups))
+        numbers = generator.permutation(len(self.groups)) if self.shuffle else np.arange(len(self.groups))
         held: list[pa.RecordBatch] = []
-        for number in order:
-            held.append(read(self.groups[int(number)], list(self.columns)))
-            full = sum(b.num_rows for b in held) >= POOL_ROWS or sum(b.get_total_buffer_size() for b in held) >= POOL_BYTES
-            if full or not self.shuffle:
-                yield self._permuted(held, generator)
-                held = []
-        if held:
-            yield self._permuted(held, generator)
+        for position, number in enumerate(numbers):
+            held.append(self.read(self.groups[int(number)]))
+            is_last = position + 1 == len(numbers)
+            if not (is_last or self._is_full(held)):
+                continue
+            rows = _concatenate(held)
+            held = []
+            order = generator.permutation(rows.num_rows) if self.shuffle else np.arange(rows.num_rows)
+            left = 0 if is_last else rows.num_rows % self.batch_size
+            if left:
+                held = [rows.take(pa.array(order[-left:]))]
+            yield rows, order[: len(order) - left]
 
-    def _permuted(self, held: list[pa.RecordBatch], generator: np.random.Generator) -> pa.RecordBatch:
-        rows = _concatenate(held)
-        return rows.take(pa.array(generator.permutation(rows.num_rows))) if self.shuffle else rows
+    def _is_full(self, held: list[pa.RecordBatch]) -> bool:
+        """Without shuffling there is nothing to mix: one batch's rows are enough."""
+        rows = sum(batch.num_rows for batch in held)
+        if not self.shuffle:
+            return rows >= self.batch_size
+        return rows >= POOL_ROWS or sum(batch.nbytes for batch in held) >= POOL_BYTES
 
-    def dataset(self, pack: Callable[[dict[str, Any]], Any], *, first_epoch: int = 0, skip: int = 0) -> Any:
-        """The stream as a `tf.data.Dataset` of one epoch; each time it is iterated is the next epoch.
+    def dataset(self, first_epoch: int = 0, skip: int = 0) -> Any:
+        """The stream as a `tf.data.Dataset`; each time it is iterated is the next epoch.
+
+        It knows how many batches an epoch has, so Keras does not have to run out of data to find out. Only the first
+        epoch of a training that goes on from a checkpoint is shorter than that.
 
         Args:
-            pack: Arranges a batch's tensors as Keras takes them: (features, label) or (features, label, weight).
             first_epoch: The epoch of the first iteration.
             skip: Batches to leave out of the first iteration.
         """
         import tensorflow as tf
 
-        epochs = iter(range(first_epoch, 1 << 30))
+        turns: Iterator[tuple[int, int] | None] = ((epoch, 0) for epoch in count(first_epoch))
+        if skip:
+            # After the short epoch `repeat` asks once more; None says that this was all, and ends it.
+            turns = chain([(first_epoch, skip), None], ((epoch, 0) for epoch in count(first_epoch + 1)))
 
-        def stacks() -> Iterator[Arrays]:
-            epoch = next(epochs)
-            yield from self.stacks(epoch, skip if epoch == first_epoch else 0)
+        def stacks() -> Iterator[Structure]:
+            turn = next(turns)
+            try:
+                if turn is not None:
+                    yield from self.stacks(*turn)
+            except Exception as error:
+                self.failure.error = error
+                raise
 
-        example = self.expand(_concatenate([read(self.groups[0], list(self.columns)).slice(0, 1)])) if self.groups else {}
-        signature = {
-            name: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)) for name, array in example.items()
-        }
-        return tf.data.Dataset.from_generator(stacks, output_signature=signature).unbatch().map(pack).prefetch(4)
+        example = self.expand(pa.RecordBatch.from_pylist([], schema=self.schema))
+        signature = map_arrays(lambda array: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)), example)
+        data = tf.data.Dataset.from_generator(stacks, output_signature=signature).prefetch(1).unbatch()
+        return data.repeat().take(self.steps).prefetch(8)
+
+
+def map_arrays(function: Callable[[np.ndarray], Any], structure: Structure) -> Structure:
+    if isinstance(structure, dict):
+        return {name: map_arrays(function, part) for name, part in structure.items()}
+    if isinstance(structure, tuple):
+        return tuple(map_arrays(function, part) for part in structure)
+    return function(structure)
 
 
 def _tf_dtype(array: np.ndarray) -> Any:

@@ -1,179 +1,139 @@
-"""Where a training's features come from: written by Transform, or computed from raw rows by its saved graph as they are read."""
+"""Where a training's features come from: written by Transform, or computed from raw rows by its saved graph as they
+are read.
+
+Both ways give the same stored rows, so what follows (shuffling, batches, the model) is one code.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from headrace.components.training.batch_stream import Arrays, BatchStream
+from headrace.components.missing_values import missing_in_target, null_counts
+from headrace.components.training.batch_stream import BatchStream, Structure
+from headrace.components.training.targets import Target, check_present
 from headrace.pipelines import Examples
 from headrace.transforms.keras_graph import SavedTransform, feature_batch_to_tensors
-from headrace.transforms.row_groups import RowGroup
-
-LABEL, WEIGHT = "\0label", "\0weight"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A label or weight: an output of `preprocessing_fn`, or a raw column.
-
-    Args:
-        name: Its name.
-        is_output: Whether `preprocessing_fn` gives it.
-        columns: The raw columns it depends on.
-    """
-
-    name: str
-    is_output: bool
-    columns: tuple[str, ...]
-
-
-def target(name: str, transform: SavedTransform, columns: Sequence[str]) -> Target:
-    """Finds a label or weight among the outputs of `preprocessing_fn` and the columns at hand.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if name in transform.feature_specs:
-        return Target(name, True, tuple(transform.feature_specs[name].columns))
-    if name in columns:
-        return Target(name, False, (name,))
-    known = [*transform.feature_specs, *columns]
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(known))}"
-    raise ValueError(
-        f"label or weight {name!r} is no output of preprocessing_fn and no column of the examples; {hint} A raw column is among "
-        "transformed examples only if Transform has it in passthrough=."
-    )
-
-
-def check_no_leak(label: Target, features: Sequence[str], transform: SavedTransform) -> None:
-    """Refuses a label left among the features.
-
-    Raises:
-        ValueError: A feature is computed from a column that the label is computed from alone.
-    """
-    if len(label.columns) != 1:
-        return
-    leaks = [name for name in features if set(label.columns) & set(transform.feature_specs[name].columns)]
-    if leaks:
-        raise ValueError(
-            f"the label {label.name!r} is left among the features: {', '.join(leaks)} is computed from its column "
-            f"{label.columns[0]!r}, which a client cannot send. Take it out of what preprocessing_fn returns, or name it in Transform's labels="
-        )
+from headrace.transforms.row_groups import RowGroup, read
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Features, label and weight of the rows of Examples.
+    """Features, labels and weight of the rows of Examples.
 
     Args:
         examples: Transformed rows, or raw ones.
         transform: The saved transform.
         features: The features that the model takes.
-        label: The label, or None.
+        labels: Its labels by the name of the output that is trained towards each; by "" the one label of a model that
+            has one output.
         weight: The weight of a row, or None.
     """
 
     examples: Examples
     transform: SavedTransform
     features: Sequence[str]
-    label: Target | None
+    labels: Mapping[str, Target]
     weight: Target | None = None
 
     @property
     def transformed(self) -> bool:
+        """Whether the rows are features already."""
         return bool(self.examples.properties.get("transformed"))
 
-    def stream(self, split: str, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> BatchStream:
+    def targets(self) -> list[tuple[str, Target]]:
+        """Labels and weight, each with what it is."""
+        weights = [("weight", self.weight)] if self.weight is not None else []
+        return [*(("label", label) for label in self.labels.values()), *weights]
+
+    def groups(self, split: str) -> list[RowGroup]:
+        """The row groups of a split.
+
+        Raises:
+            KeyError: There is no such split.
+        """
+        return [RowGroup(*group) for group in self.examples.row_groups(split)]
+
+    def stream(
+        self, split: str, batch_size: int, *, most_steps: int | None = None, shuffle: bool = False, seed: int = 0
+    ) -> BatchStream:
         """The rows of a split as batches.
 
         Raises:
             KeyError: There is no such split.
         """
-        groups = [RowGroup(*group) for group in self.examples.row_groups(split)]
-        specs = self.transform.feature_specs
-        row_bytes = sum(8 * specs[name].values for name in self.features)
-        return BatchStream(groups, self._columns(), self._expander(), batch_size, shuffle, seed, row_bytes)
-
-    def packer(self) -> Callable[[dict[str, Any]], Any]:
-        """Arranges a batch as Keras takes it; for raw rows it applies the saved graph, in the tf.data pipeline."""
-
-        def pack(batch: dict[str, Any]) -> Any:
-            batch = dict(batch)
-            label, weight = batch.pop(LABEL, None), batch.pop(WEIGHT, None)
-            if not self.transformed:
-                outputs = [target.name for target in (self.label, self.weight) if target is not None and target.is_output]
-                batch = self.transform.features(batch, [*self.features, *outputs])
-                label = batch[self.label.name] if self.label is not None and self.label.is_output else label
-                weight = batch[self.weight.name] if self.weight is not None and self.weight.is_output else weight
-            features = {name: batch[name] for name in self.features}
-            return tuple(part for part in (features, label, weight) if part is not None)
-
-        return pack
-
-    def _targets(self) -> list[tuple[str, Target]]:
-        return [(key, target) for key, target in ((LABEL, self.label), (WEIGHT, self.weight)) if target is not None]
-
-    def _columns(self) -> list[str]:
-        if self.transformed:
-            return [*dict.fromkeys([*self.features, *(target.name for _, target in self._targets())])]
-        needed = [*self.features, *(target.name for _, target in self._targets() if target.is_output)]
-        raw = [target.name for _, target in self._targets() if not target.is_output]
-        return [*dict.fromkeys([*self.transform.columns(needed), *raw])]
-
-    def _expander(self) -> Callable[[pa.RecordBatch], Arrays]:
-        specs = self.transform.feature_specs
-        if self.transformed:
-            wanted = {name: specs[name] for name in self.features}
-
-            def expand(rows: pa.RecordBatch) -> Arrays:
-                arrays = feature_batch_to_tensors(rows, wanted)
-                for key, target in self._targets():
-                    if target.is_output:
-                        arrays[key] = feature_batch_to_tensors(rows, {target.name: specs[target.name]})[target.name]
-                    else:
-                        arrays[key] = _raw_target(rows.column(target.name), target.name)
-                return arrays
-
-            return expand
-        needed = [*self.features, *(target.name for _, target in self._targets() if target.is_output)]
-
-        def expand_raw(rows: pa.RecordBatch) -> Arrays:
-            arrays = {name: _numpy(tensor) for name, tensor in self.transform.raw_tensors(rows, needed).items()}
-            for key, target in self._targets():
-                if not target.is_output:
-                    arrays[key] = _raw_target(rows.column(target.name), target.name)
-            return arrays
-
-        return expand_raw
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
-
-
-def _raw_target(column: pa.Array, name: str) -> np.ndarray:
-    """A label or weight straight from its column, of shape (rows, 1).
-
-    Raises:
-        ValueError: A row has none.
-    """
-    if column.null_count:
-        missing = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(
-            f"column {name!r} is the label or weight and misses {column.null_count:,} values (the first in row {missing + 1:,} of its row "
-            "group): leave those rows out when the examples are made"
+        row_bytes = sum(8 * self.transform.feature_specs[name].values for name in self.features)
+        return BatchStream(
+            self.groups(split), self.read, self.schema, self.expand, batch_size, most_steps, shuffle, seed, row_bytes
         )
-    values = column.to_numpy(zero_copy_only=False)
-    if values.dtype == bool:
-        values = values.astype(np.float32)
-    return values.reshape(-1, 1)
 
+    def read(self, group: RowGroup) -> pa.RecordBatch:
+        """A row group's features, labels and weight as they are stored."""
+        names = self.schema.names
+        if self.transformed:
+            return read(group, names)
+        raw = read(group, [*dict.fromkeys([*self.transform.inputs, *self._beside()])])
+        stored = self.transform.apply(raw)
+        made = dict(zip(stored.schema.names, stored.columns)) | {name: raw.column(name) for name in self._beside()}
+        return pa.RecordBatch.from_arrays([made[name] for name in names], schema=self.schema)
 
-def describe_targets(targets: Mapping[str, Target | None]) -> dict[str, str]:
-    return {key: target.name for key, target in targets.items() if target is not None}
+    def expand(self, rows: pa.RecordBatch) -> Structure:
+        """Stored rows as what Keras takes: (features,), (features, label) or (features, label, weight)."""
+        specs = self.transform.feature_specs
+        parts: list[Structure] = [feature_batch_to_tensors(rows, {name: specs[name] for name in self.features})]
+        labels = {output: label.array(rows) for output, label in self.labels.items()}
+        if labels:
+            parts.append(labels.get("", labels))
+        if self.weight is not None:
+            parts.append(self.weight.array(rows).reshape(rows.num_rows))
+        return tuple(parts)
+
+    def check_targets(self, split: str) -> list[str]:
+        """Looks for missing labels and weights before the training.
+
+        Returns:
+            Warnings: labels that the graph computes from raw columns with missing values.
+
+        Raises:
+            DataError: A row has none.
+        """
+        warnings = []
+        groups = self.groups(split)
+        for what, target in self.targets():
+            if target.spec is None or self.transformed:
+                is_whole = null_counts(groups, [target.name]).get(target.name) == 0
+                is_hot = target.spec is not None and target.spec.encoding != "dense"  # a null is no category there
+                if not is_hot and not (
+                    is_whole and not pa.types.is_floating(self.examples.schema.field(target.name).type)
+                ):
+                    check_present(what, target, groups, lambda group: read(group, [target.name]).column(0))  # noqa: B023
+                continue
+            nulls = {name: n for name, n in null_counts(groups, target.columns).items() if n}
+            if nulls:
+                check_present(what, target, groups, lambda group: self._computed(group, target.name))  # noqa: B023
+                warnings.append(missing_in_target(what, target.name, nulls, split))
+        return warnings
+
+    def _computed(self, group: RowGroup, name: str) -> pa.Array:
+        raw = read(group, self.transform.columns([name]))
+        value = self.transform.features(self.transform.raw_tensors(raw, [name]), [name])[name].numpy()
+        flat = pa.array(np.ascontiguousarray(value).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, max(1, len(flat) // max(1, group.rows)))
+
+    def _beside(self) -> list[str]:
+        """Targets that are raw columns."""
+        return [target.name for _, target in self.targets() if target.spec is None]
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """Schema of the stored columns that a training reads."""
+        stored = self.transform.output_arrow_schema
+        names = dict.fromkeys([*self.features, *(target.name for _, target in self.targets())])
+        beside = set(self._beside())
+        raw = self.examples.schema if beside else None
+        return pa.schema(
+            [raw.field(name) if raw is not None and name in beside else stored.field(name) for name in names]
+        )

@@ -1,53 +1,101 @@
-"""What a `run_fn(fn_args)` gets: paths and settings under TFX's names, and the stream and export that the Trainer itself uses."""
+"""What a `run_fn(fn_args)` gets: paths and settings under TFX's names, and the Trainer's own stream and export."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    from headrace.components.training.feature_source import FeatureSource
+    from headrace.transforms.keras_graph import Features
 
 
-@dataclass
+@dataclass(frozen=True)
 class FnArgs:
     """Arguments of a user's `run_fn`, which trains and writes a SavedModel to `serving_model_dir`.
 
     Attributes:
-        train_files, eval_files: Parquet shards of the training and evaluation split.
-        schema_path: The schema as text, or None.
-        transform_output: Folder of the transform graph.
+        train_files: Parquet shards of the training split.
+        eval_files: Those of the evaluation split.
         serving_model_dir: Where the SavedModel is to be written.
-        model_run_dir: Where logs and checkpoints may be written.
-        train_steps, eval_steps: Steps asked for, or None for whole epochs.
+        model_run_dir: Where logs and checkpoints may be written; it is kept beside the model.
+        transform_graph_path: Folder of the transform graph.
+        schema_file: The schema as text, or None.
+        base_model: Folder of the SavedModel of `base_model=`, or None.
+        epochs: Passes over the training split that the pipeline asks for.
+        batch_size: Rows of a batch that it asks for.
+        seed: Its seed.
+        train_steps: Steps it asks for, or None for whole epochs.
+        eval_steps: The same for an evaluation.
         hyperparameters: What the pipeline passes for `build_model`.
         custom_config: What else it passes.
-        source: The features, for `dataset`.
+
+    Example:
+        >>> def run_fn(fn_args):                                                     # doctest: +SKIP
+        ...     model = my_model(fn_args.features())
+        ...     model.fit(fn_args.dataset("train", shuffle=True), epochs=fn_args.epochs)
+        ...     fn_args.export(model)
     """
 
     train_files: list[str]
     eval_files: list[str]
     serving_model_dir: str
     model_run_dir: str
-    transform_output: str
-    schema_path: str | None = None
+    transform_graph_path: str
+    schema_file: str | None = None
+    base_model: str | None = None
+    epochs: int = 1
+    batch_size: int = 512
+    seed: int = 0
     train_steps: int | None = None
     eval_steps: int | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     custom_config: Mapping[str, Any] = field(default_factory=dict)
-    source: Any = None
-    seed: int = 0
-    splits: tuple[str, str] = ("train", "eval")
+    output_names: list[str] | None = None
+    source: FeatureSource | None = None
 
-    def dataset(self, split: str, batch_size: int = 512, *, shuffle: bool = False) -> Any:
-        """A split as a `tf.data.Dataset` of (features, label) or (features, label, weight), one epoch."""
-        stream = self.source.stream(split, batch_size, shuffle=shuffle, seed=self.seed)
-        return stream.dataset(self.source.packer())
+    @property
+    def schema_path(self) -> str | None:
+        """The same as `schema_file`."""
+        return self.schema_file
 
-    def features(self) -> Any:
+    @property
+    def transform_output(self) -> str:
+        """The same as `transform_graph_path`."""
+        return self.transform_graph_path
+
+    def dataset(self, split: str, batch_size: int | None = None, *, shuffle: bool = False) -> Any:
+        """A split as a `tf.data.Dataset` of (features, label) or (features, label, weight), one epoch.
+
+        Args:
+            split: The split.
+            batch_size: Rows of a batch; the pipeline's when None.
+            shuffle: Whether to permute the rows, each epoch in its own way.
+        """
+        return self._source.stream(split, batch_size or self.batch_size, shuffle=shuffle, seed=self.seed).dataset()
+
+    def features(self) -> Features:
         """The features as KerasTensors with static shapes; `.spec[name]` has vocabulary and size."""
-        return self.source.transform.feature_inputs(list(self.source.features))
+        return self._source.transform.feature_inputs(list(self._source.features))
 
-    def export(self, model: Any, output_names: list[str] | None = None) -> None:
-        """Writes a Keras model to `serving_model_dir` with the transform inside: it takes raw columns."""
+    def export(self, model: keras.Model, output_names: list[str] | None = None) -> None:
+        """Writes a Keras model to `serving_model_dir` with the transform inside: it takes raw columns.
+
+        Args:
+            model: The model, built on `features()`.
+            output_names: Names of its outputs; the pipeline's when None.
+        """
+        from headrace.components.training.warm_start import save_weights
         from headrace.transforms.keras_graph import export_serving_model
 
-        export_serving_model(model, self.source.transform, self.serving_model_dir, output_names=output_names)
+        names = output_names or self.output_names
+        export_serving_model(model, self._source.transform, self.serving_model_dir, output_names=names)
+        save_weights(model, Path(self.model_run_dir))
+
+    @property
+    def _source(self) -> FeatureSource:
+        assert self.source is not None
+        return self.source

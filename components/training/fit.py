@@ -1,0 +1,135 @@
+"""One `fit`: streams, callbacks, checkpoints and the series put together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from headrace.components.training.batch_stream import BatchStream, map_arrays
+from headrace.components.training.checkpoints import Checkpoint, CheckpointEvery, latest, restore
+from headrace.components.training.feature_source import FeatureSource
+from headrace.components.training.series import Series
+from headrace.pipelines import step_context
+
+EVAL_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the training split.
+        batch_size: Rows of a step.
+        seed: Of the shuffling.
+        train_split: The split to train on.
+        eval_split: The split whose loss and metrics are told after each epoch, or None.
+        train_steps: Steps of an epoch at most, or None.
+        eval_steps: Steps of an evaluation at most, each of `batch_size` rows, or None.
+        callbacks: Gives the author's callbacks, or None.
+        early_stopping: Arguments of `keras.callbacks.EarlyStopping`, or None.
+        checkpoints: Folder or URL of checkpoints, or None.
+        checkpoint_every: Steps between two checkpoints.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    train_split: str
+    eval_split: str | None
+    train_steps: int | None = None
+    eval_steps: int | None = None
+    callbacks: Callable[[], list[Any]] | None = None
+    early_stopping: dict[str, Any] | None = None
+    checkpoints: str | None = None
+    checkpoint_every: int = 0
+
+
+def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder: Path) -> None:
+    """Trains a compiled model.
+
+    Args:
+        model: The model.
+        source: The features and labels.
+        settings: How.
+        folder: Where the series goes.
+
+    Raises:
+        Exception: What reading the rows raises, as it is, and not wrapped by tf.data.
+    """
+    stream = source.stream(
+        settings.train_split,
+        settings.batch_size,
+        most_steps=settings.train_steps,
+        shuffle=True,
+        seed=settings.seed,
+    )
+    start = _start(model, stream, settings)
+    rows = min(stream.rows, stream.steps * settings.batch_size)
+    skipped = start.step if start else 0
+    series = Series(folder, stream.steps, settings.batch_size, rows, settings.epochs, skipped)
+    if start is not None:
+        series.epochs, series.points = [*start.epochs], [*start.points]
+    validation = _validation(source, settings)
+    first_epoch = start.epoch if start else 0
+    epochs = first_epoch if start and start.stopped else settings.epochs
+    try:
+        with warnings.catch_warnings():
+            # The one epoch that goes on is shorter than Keras is told.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            model.fit(
+                stream.dataset(first_epoch, skipped),
+                epochs=epochs,
+                initial_epoch=first_epoch,
+                validation_data=validation.dataset() if validation is not None else None,
+                callbacks=_callbacks(series, settings, stream, start),
+                shuffle=False,
+                verbose=2,
+            )
+    except Exception:
+        for failed in (stream, validation):
+            if failed is not None and failed.failure.error is not None:
+                raise failed.failure.error from None
+        raise
+    finally:
+        series.write()
+
+
+def _start(model: keras.Model, stream: BatchStream, settings: FitSettings) -> Checkpoint | None:
+    """The checkpoint to go on from, its values put into the model."""
+    checkpoint = latest(settings.checkpoints) if settings.checkpoints is not None else None
+    if checkpoint is None:
+        return None
+    batch = map_arrays(lambda array: array[0], next(stream.stacks()))
+    if not restore(model, checkpoint, batch):
+        step_context().warn("a checkpoint was found whose variables are not this model's: training starts anew")
+        return None
+    step_context().warn(
+        f"training goes on from its checkpoint: epoch {checkpoint.epoch + 1}, step {checkpoint.step + 1}"
+    )
+    return checkpoint
+
+
+def _validation(source: FeatureSource, settings: FitSettings) -> BatchStream | None:
+    if settings.eval_split is None:
+        return None
+    if settings.eval_steps is not None:
+        return source.stream(settings.eval_split, settings.batch_size, most_steps=settings.eval_steps)
+    return source.stream(settings.eval_split, max(settings.batch_size, EVAL_BATCH))
+
+
+def _callbacks(series: Series, settings: FitSettings, stream: BatchStream, start: Checkpoint | None) -> list[Any]:
+    used: list[Any] = [series]
+    stopping = keras.callbacks.EarlyStopping(**settings.early_stopping) if settings.early_stopping is not None else None
+    if stopping is not None:
+        used.append(stopping)
+    if settings.callbacks is not None:
+        used += settings.callbacks()
+    if settings.checkpoints is not None:
+        every = settings.checkpoint_every
+        used.append(CheckpointEvery(settings.checkpoints, every, stream.steps, series, stopping, start))
+    return used
