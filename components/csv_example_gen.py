@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from headrace.components.split_arguments import split_problems
 from headrace.pipelines import Examples, InputFiles, Output, QuarantinedRows, component, step_context
-from headrace.pipelines.file_patterns import ResolvedFiles
 
 
-@component(imports=("pyarrow",))
+@component(imports=("pyarrow",), check=split_problems)
 def CsvExampleGen(
     examples: Output[Examples],
     quarantined: Output[QuarantinedRows],
@@ -50,19 +50,11 @@ def CsvExampleGen(
 
     >>> CsvExampleGen(input_base="data/{YYYY}-{MM}-{DD}/*.csv", splits={"train": 8, "eval": 2})       # doctest: +SKIP
     """
-    from headrace.components.ingest.csv_ingest import NULL_VALUES, CsvOptions, ingest_csv, sources_of
-    from headrace.components.ingest.examples_output import write_ingested
+    from headrace.components.ingest.csv_ingest import NULL_VALUES, CsvOptions, ingest_csv
+    from headrace.components.ingest.examples_output import keep_quarantined, sources_for, write_examples
     from headrace.components.ingest.splits import split_rule
 
-    files: ResolvedFiles | dict[str, ResolvedFiles] = input_base
-    if isinstance(files, dict):
-        sources = sources_of({split: found.paths for split, found in files.items()}, None)
-    else:
-        sources = sources_of(
-            files.paths, split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
-        )
-        if files.spans:
-            examples.properties["spans"] = list(files.spans)
+    rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
     scratch = step_context().scratch
     aside = scratch / "quarantine.parquet"
     options = CsvOptions(
@@ -72,6 +64,11 @@ def CsvExampleGen(
         encoding=encoding,
     )
     ingested = ingest_csv(
-        sources, scratch=scratch, quarantine=aside if on_bad_row == "quarantine" else None, options=options
+        sources_for(input_base, rule, examples),
+        scratch=scratch,
+        quarantine=aside if on_bad_row == "quarantine" else None,
+        options=options,
     )
-    write_ingested(ingested, examples, quarantined, aside)
+    write_examples(ingested, examples)
+    examples.properties["null_markers"] = ingested.report.null_markers
+    keep_quarantined(ingested, quarantined, aside)

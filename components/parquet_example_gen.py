@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from headrace.components.split_arguments import split_problems
 from headrace.pipelines import Examples, InputFiles, Output, component
-from headrace.pipelines.file_patterns import ResolvedFiles
 
 
-@component(imports=("pyarrow",))
+@component(imports=("pyarrow",), check=split_problems)
 def ParquetExampleGen(
     examples: Output[Examples],
     *,
@@ -35,19 +35,9 @@ def ParquetExampleGen(
 
     >>> ParquetExampleGen(input_base="data/*.parquet", splits={"train": 8, "eval": 2})  # doctest: +SKIP
     """
-    from headrace.components.ingest.csv_ingest import sources_of
-    from headrace.components.ingest.examples_output import write_examples
+    from headrace.components.ingest.examples_output import sources_for, write_examples
     from headrace.components.ingest.parquet_ingest import ingest_parquet
     from headrace.components.ingest.splits import split_rule
 
-    files: ResolvedFiles | dict[str, ResolvedFiles] = input_base
-    if isinstance(files, dict):
-        sources = sources_of({split: found.paths for split, found in files.items()}, None)
-    else:
-        rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
-        sources = sources_of(files.paths, rule)
-        if files.spans:
-            examples.properties["spans"] = list(files.spans)
-    with ingest_parquet(sources) as ingested:
-        write_examples(examples, ingested.schema, ingested.splits, ingested)
-        examples.properties["files"] = ingested.report.files[:100]
+    rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
+    write_examples(ingest_parquet(sources_for(input_base, rule, examples)), examples)

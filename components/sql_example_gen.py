@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.pipelines import Examples, InputFiles, Output, component, step_context
+from headrace.components.split_arguments import split_problems
+from headrace.pipelines import Examples, InputFiles, Output, component, step_context, storage
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.file_patterns import ResolvedFiles
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+    from headrace.components.ingest import SplitRule
 
 BATCH_ROWS = 65_536
-NULL_VALUES = ["", "NA", "null"]
+SELECTS = ("SELECT", "RELATION", "MULTI")
 
 
-@component(imports=("pyarrow",))
+@component(imports=("pyarrow",), check=split_problems)
 def SqlExampleGen(
     examples: Output[Examples],
     *,
@@ -50,7 +53,8 @@ def SqlExampleGen(
         memory_limit: Memory that the query may hold; more is spilled to disk.
 
     Raises:
-        DataError: The query is wrong, a file cannot be read, or there are no rows.
+        DataError: The query is wrong or reads a file that is not in `tables`, a file cannot be read, or there are no
+            rows.
 
     >>> SqlExampleGen(                                                                          # doctest: +SKIP
     ...     query="SELECT * FROM flights JOIN airports ON dest = faa ORDER BY time_hour",
@@ -58,30 +62,87 @@ def SqlExampleGen(
     ... )
     """
     import duckdb
-    from headrace.components.ingest.examples_output import split_rows, write_examples
-    from headrace.components.ingest.splits import split_rule
+    from headrace.components.ingest import NULL_VALUES, split_rule
 
     rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
     scratch = step_context().scratch
-    with duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(scratch / "duckdb")}) as connection:
-        for name, files in _tables(tables).items():
-            _register(connection, name, files, NULL_VALUES if null_values is None else null_values, scratch)
+    with _connected(memory_limit, scratch) as connection:
+        nulls = NULL_VALUES if null_values is None else null_values
+        paths = [_register(connection, name, files, nulls, scratch) for name, files in _tables(tables).items()]
+        # The cache knows the files of tables= alone: the query may read no other.
+        connection.execute("SET allowed_paths = ?", [[path for found in paths for path in found]])
+        connection.execute("SET enable_external_access = false")
+        _check_select(connection, query)
         try:
             reader = connection.sql(query).to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
-            raise DataError(
-                f"the query cannot be run: {error}", "Mend the query; its tables are those of tables=."
-            ) from error
-        schema = _storable(reader.schema)
-        rows = write_examples(
-            examples, schema, rule.names, split_rows(_batches(reader, schema), rule, "the query's rows")
+            raise _query_error(error) from error
+        _write(reader, rule, examples)
+
+
+def _write(reader: pa.RecordBatchReader, rule: SplitRule, examples: Examples) -> None:
+    import duckdb
+    import pyarrow as pa
+    from headrace.components.ingest import split_stream
+    from headrace.components.ingest.examples_output import write_examples
+
+    schema = _storable(reader.schema)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        # What the query does with the rows is seen as they come.
+        try:
+            for batch in reader:
+                yield batch.cast(schema)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise _query_error(error) from error
+
+    write_examples(split_stream(batches(), schema, rule, "the query's rows"), examples)
+
+
+def _connected(memory_limit: str, scratch: Path) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    try:
+        return duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(scratch / "duckdb")})
+    except duckdb.Error as error:
+        raise DataError(f"memory_limit={memory_limit!r} is none: {error}", 'Give one such as "1GB".') from error
+
+
+def _query_error(error: Exception) -> DataError:
+    text = str(error)
+    if "disabled by configuration" in text:
+        return DataError(
+            f"the query reads a file that is not declared: {text}",
+            'Name it in tables={"name": path} and select from that name: the cache must know what is read.',
         )
-    if not sum(rows.values()):
-        raise DataError("the query gives no rows", "Check its WHERE and JOIN conditions.")
-    if "order by" not in query.lower():
+    return DataError(f"the query cannot be run: {text}", "Mend the query; its tables are those of tables=.")
+
+
+def _check_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuses what is not one SELECT, and warns where the order of the rows is open."""
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise _query_error(error) from error
+    if len(statements) != 1 or statements[0].type.name not in SELECTS:
+        said = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise DataError(f"expected one SELECT, received {said}", "Give one query; WITH names its parts.")
+    if not _is_ordered(connection, query):
         step_context().warn(
             "the query has no ORDER BY: its rows, and so everything after it, may differ when it runs again"
         )
+
+
+def _is_ordered(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Whether the outermost SELECT says ORDER BY; one within a subquery or a window does not order the rows."""
+    [(text,)] = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    parsed = json.loads(text)
+    if parsed["error"]:
+        return "order by" in query.lower()
+    modifiers = parsed["statements"][0]["node"].get("modifiers", [])
+    return any(modifier["type"] == "ORDER_MODIFIER" for modifier in modifiers)
 
 
 def _tables(tables: Any) -> Mapping[str, ResolvedFiles]:
@@ -96,29 +157,43 @@ def _tables(tables: Any) -> Mapping[str, ResolvedFiles]:
 
 
 def _register(
-    connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: list[str], scratch: Path
-) -> None:
-    """Makes a table's files a view.
+    connection: duckdb.DuckDBPyConnection, name: str, files: ResolvedFiles, nulls: Sequence[str], scratch: Path
+) -> list[str]:
+    """Makes a table's files a view, and gives the local files that it reads.
 
     CSV becomes Parquet first, by the same rules as in CsvExampleGen: types over all rows, errors with file and row.
     DuckDB's own sniffer takes longer for all rows than this, and types from some rows only are a guess.
     """
     import duckdb
+    import pyarrow as pa
 
     paths = list(files.paths)
     csv = [path for path in paths if not path.endswith(".parquet")]
     if csv and len(csv) < len(paths):
         raise DataError(f"table {name!r} has CSV and Parquet files", "Give a table files of one kind.", csv[0])
+    if csv:
+        paths = [str(_as_parquet(name, csv, nulls, scratch))]
     try:
-        connection.read_parquet([str(_as_parquet(name, csv, nulls, scratch))] if csv else paths).create_view(name)
-    except duckdb.Error as error:
+        if storage.is_local(paths[0]):
+            connection.read_parquet(paths).create_view(name)
+            return paths
+        connection.register(name, _remote_rows(paths))
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise DataError(f"table {name!r} cannot be read: {error}", "Mend the file.", paths[0]) from error
+    return []
 
 
-def _as_parquet(name: str, paths: list[str], nulls: list[str], scratch: Path) -> Path:
+def _remote_rows(paths: list[str]) -> Any:
+    """Parquet files behind a URL, read by ranges as the query asks for them."""
+    import pyarrow.dataset as ds
+
+    filesystem, _ = storage.filesystem(paths[0])
+    return ds.dataset([storage.filesystem(path)[1] for path in paths], filesystem=filesystem, format="parquet")
+
+
+def _as_parquet(name: str, paths: list[str], nulls: Sequence[str], scratch: Path) -> Path:
     import pyarrow.parquet as pq
-    from headrace.components.ingest.csv_ingest import CsvOptions, Source, ingest_csv
-    from headrace.components.ingest.splits import SingleSplit
+    from headrace.components.ingest import CsvOptions, SingleSplit, Source, ingest_csv
 
     sources = [Source(path, SingleSplit(name)) for path in paths]
     target = scratch / f"{name}.parquet"
@@ -141,8 +216,3 @@ def _storable(schema: pa.Schema) -> pa.Schema:
         return pa.binary() if pa.types.is_binary_view(kind) or pa.types.is_large_binary(kind) else kind
 
     return pa.schema([pa.field(field.name, plain(field.type)) for field in schema])
-
-
-def _batches(reader: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for batch in reader:
-        yield batch.cast(schema)

@@ -194,11 +194,17 @@ class RowsArtifact(Artifact):
 
     def read(self) -> Any:
         """Reads all rows into one `pyarrow.Table`."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path, filesystem=None)
+        tables = []
+        for shard in self.shards():
+            with storage.open_file(shard) as file:
+                tables.append(pq.read_table(file))
+        return pa.concat_tables(tables)
 
     def shards(self) -> list[str]:
+        """The URIs of the Parquet files, in order."""
         return [storage.join(self.uri, name) for name, _ in storage.walk(self.uri) if name.endswith(".parquet")]
 
 

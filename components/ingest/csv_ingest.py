@@ -13,6 +13,7 @@ through and nothing is kept. Memory is bounded by the blocks in flight and `Spil
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,7 +124,6 @@ def ingest_csv(
         return Ingested(schema, names, _finished(spill, schema), reader.report, spill.close)
     spill.close()
     again = _Pass(sources, options, dict(zip(schema.names, schema.types)), Quarantine(quarantine))
-    again.report.null_markers = reader.report.null_markers
     return Ingested(schema, names, again.checked(), again.report, again.quarantine.close)
 
 
@@ -150,12 +150,13 @@ class _Job(NamedTuple):
 
 @dataclass
 class _Done:
-    """A block's rows by split, its bad rows, and what its columns say of their types."""
+    """A block's rows by split, its bad rows, its null markers, and what its columns say of their types."""
 
     file: str
     rows: int
     bad: list[BadRow]
     parts: list[tuple[str, pa.RecordBatch]] = field(default_factory=list)
+    markers: dict[str, Counter[str]] = field(default_factory=dict)
     summaries: dict[str, ColumnSummary] = field(default_factory=dict)
 
 
@@ -208,8 +209,9 @@ class _Pass:
             self.summaries.setdefault(name, ColumnSummary()).merge(summary)
             if summary.forms == {"text"} and summary.present:
                 self._text.add(name)
+        for name, markers in done.markers.items():
             counts = self.report.null_markers.setdefault(name, {})
-            for marker, count in summary.markers.items():
+            for marker, count in markers.items():
                 counts[marker] = counts.get(marker, 0) + count
 
     def _jobs(self) -> Iterator[_Job]:
@@ -251,13 +253,13 @@ class _Pass:
         done = _Done(job.file, rows, text.bad)
         if text.bad and self.quarantine.path is None:
             return done
-        columns, numbers, bad = self._given_columns(text, job.rule)
+        columns, numbers, bad = self._given_columns(text, job.rule, done)
         if bad:
             text = text.without(bad)
             done.bad = text.bad
             if self.quarantine.path is None:
                 return done
-            columns, numbers, _ = self._given_columns(text, job.rule)
+            columns, numbers, _ = self._given_columns(text, job.rule, done)
         for name in self.names:
             if name not in columns:
                 columns[name] = self._inferred(name, text, done)
@@ -266,13 +268,14 @@ class _Pass:
         return done
 
     def _given_columns(
-        self, text: TextBlock, rule: SplitRule
+        self, text: TextBlock, rule: SplitRule, done: _Done
     ) -> tuple[dict[str, pa.Array], np.ndarray, list[tuple[int, BadRow]]]:
         """Columns of given type, split numbers, and the rows that lack a value of that type or a time."""
         columns: dict[str, pa.Array] = {}
         bad: list[tuple[int, BadRow]] = []
         for name, kind in self.given.items():
             missing = find_missing(text.cells[name], self.options.null_values, text.quoted.get(name))
+            done.markers[name] = missing.counts
             columns[name], wrong = given_part(text.columns[name], missing, kind)
             fix = f'Correct the cell, add it to null_values, or give column_types={{"{name}": "string"}}.'
             for index in wrong:
@@ -288,6 +291,7 @@ class _Pass:
     def _inferred(self, name: str, text: TextBlock, done: _Done) -> pa.Array:
         cells = text.cells[name]
         missing = find_missing(cells, self.options.null_values, text.quoted.get(name))
+        done.markers[name] = missing.counts
         part, summary = infer_part(text.columns[name], cells, missing, keep_text=name in self._text)
         for family, others in summary.others.items():
             summary.others[family] = [cell._replace(row=int(text.rows[cell.row])) for cell in others]
