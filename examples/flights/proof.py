@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--root", default=str(Path(__file__).parents[2] / ".headrace"), help="the pipeline root")
     root = storage.normalize(parser.parse_args().root)
     with Store.open(str(Path(root) / "store.db"), create=False) as store:
-        run = read_run(store, "latest", root)
+        run = read_run(store, "latest")
         pushed = run["Pusher"].outputs.get("pushed_model")
         if pushed is None:
             print(
