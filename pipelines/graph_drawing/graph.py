@@ -23,7 +23,7 @@ class Box:
     Args:
         id: The step's id.
         component: The component's name.
-        outputs: Names of its artifacts and output parameters, those that nobody reads included.
+        outputs: Names of its artifacts, also of those that nobody reads, and of the output parameters that are read.
         owners: The groups it stands in, outermost first.
     """
 
@@ -60,15 +60,19 @@ def graph_of(plan: Plan) -> Graph:
     placed = list(_steps(plan.nodes, ()))
     groups = dict(_groups(plan.nodes))
     made = {step.id for step, _, _ in placed}
-    boxes, links = [], []
-    for step, owners, controls in placed:
-        outputs = tuple(name for name, _ in (*step.interface.outputs, *step.interface.results))
-        boxes.append(Box(step.id, step.component.qualname.rpartition(".")[2], outputs, owners))
+    links = []
+    for step, _, controls in placed:
         for name, value in (*step.inputs, *step.arguments, *controls):
             for channel in channels_in(value):
                 origin = _origin(channel, groups)
                 if origin.step in made:
                     links.append(Link(origin.step, origin.output, step.id, name))
+    read = {(link.source, link.output) for link in links}
+    boxes = []
+    for step, owners, _ in placed:
+        artifacts = [name for name, _ in step.interface.outputs]
+        results = [name for name, _ in step.interface.results if (step.id, name) in read]
+        boxes.append(Box(step.id, step.component.qualname.rpartition(".")[2], (*artifacts, *results), owners))
     return Graph(plan.name, tuple(boxes), tuple(dict.fromkeys(links)))
 
 

@@ -259,11 +259,13 @@ def _forest(
     estimates = [_estimate(entry.get("metrics") or {}, metric) for entry in entries]
     guides = [("overall", estimates[0].value)] if estimates[0].value is not None else []
     constant = _constant(metric, overall, quantities)
-    if constant is not None:
+    by_slice = isinstance(quantities.get(metric, {}).get("constant"), str)
+    marks = [_constant(metric, entry, quantities) if by_slice else None for entry in entries]
+    if constant is not None and not by_slice:
         guides.append(("constant", constant))
     # The interval of a slice of few rows is wide and says little: it must not press the others together.
     bounds = [e if not entry.get("few_rows") else Estimate(e.value) for entry, e in zip(entries, estimates)]
-    scale = Forest.of(bounds, guides)
+    scale = Forest.of([*bounds, *(Estimate(mark) for mark in marks)], guides)
     verdicts = {str(c.get("slice", "overall")): bool(c.get("passed")) for c in asked if c.get("metric") == metric}
     rows = []
     for k, (entry, estimate) in enumerate(zip(entries, estimates)):
@@ -274,7 +276,7 @@ def _forest(
         shown = names.get(name, name)
         told = f"{shown}: {fixed(estimate.value)}" + (f" ({_interval(estimate)})" if _interval(estimate) else "")
         few = bool(entry.get("few_rows"))
-        chart = scale.row(estimate, told, strong=k == 0, weak=few, passed=passed)
+        chart = scale.row(estimate, told, strong=k == 0, weak=few, passed=passed, mark=marks[k])
         count = int(entry.get("count") or 0)
         row = ForestRow(
             slice=shown,
@@ -290,6 +292,7 @@ def _forest(
         )
         rows.append(row)
     shown_guides = tuple((kind, number(value)) for kind, value in guides)
+    shown_guides += (("mark", number(constant)),) if by_slice and constant is not None else ()
     left_out = len(slices) - len(kept)
     return ForestTable(metric, scale.axis(), tuple(rows), left_out, shown_guides, bool(verdicts))
 

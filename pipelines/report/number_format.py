@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timedelta
 
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -73,6 +74,25 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60}{THIN}min{THIN}{whole % 60:02}{THIN}s"
     return f"{whole // 3600}{THIN}h{THIN}{whole % 3600 // 60:02}{THIN}min"
+
+
+def moment(value: float, arrow_type: str) -> str | None:
+    """A number that stands for a day or an instant, as such; None for any other type or what no calendar has.
+
+    Days of a date and microseconds of a timestamp, both since 1970, as in `headrace.transforms.feature_model`.
+
+    >>> moment(15706, "date32[day]"), moment(1.357e15, "timestamp[us, tz=UTC]"), moment(3, "int64")
+    ('2013-01-01', '2013-01-01 00:26', None)
+    """
+    kind = arrow_type.partition("[")[0]
+    if kind not in ("date32", "date64", "timestamp") or not math.isfinite(value):
+        return None
+    since = timedelta(days=round(value)) if kind != "timestamp" else timedelta(microseconds=round(value))
+    try:
+        instant = datetime(1970, 1, 1) + since
+    except OverflowError:
+        return None
+    return instant.strftime("%Y-%m-%d" if kind != "timestamp" else "%Y-%m-%d %H:%M")
 
 
 def size(count: int) -> str:

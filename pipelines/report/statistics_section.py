@@ -11,7 +11,7 @@ from headrace.pipelines.artifact_types import Statistics
 from headrace.pipelines.report.charts.histogram import Bucket, Quantiles, histogram, value_bars
 from headrace.pipelines.report.charts.svg import Svg
 from headrace.pipelines.report.data import ReportData
-from headrace.pipelines.report.number_format import number, percent
+from headrace.pipelines.report.number_format import moment, number, percent
 from headrace.pipelines.report.payloads import payload
 from headrace.pipelines.report.privacy import Privacy, feature_name, ranked_values
 
@@ -93,7 +93,7 @@ def feature_row(
         for (k, split, feature), chart in zip(there, charts)
     )
     first = there[0][2]
-    shift = max((_distance(first, feature) for _, _, feature in there[1:]), default=None)
+    shift = max((round(_distance(first, feature), 4) for _, _, feature in there[1:]), default=None)
     marks = tuple(["sensitive"] if privacy.is_sensitive(name) else [])
     keys = {
         "missing": max(_missing_share(feature) for _, _, feature in there),
@@ -277,22 +277,30 @@ def _figures(feature: Any, shown: bool) -> list[tuple[str, str]]:
 
 def _number_figures(feature: Any, total: float) -> list[tuple[str, str]]:
     stats = feature.num_stats
+    arrow_type = _type(feature)
+    in_time = moment(0.0, arrow_type) is not None
+
+    def told(value: float) -> str:
+        return moment(value, arrow_type) or number(value)
+
     figures = [
-        ("zeros", percent(stats.num_zeros / total)),
-        ("mean", number(stats.mean)),
-        ("std", number(stats.std_dev)),
-        ("min", number(stats.min)),
-        ("median", number(stats.median)),
-        ("max", number(stats.max)),
+        ("zeros", "" if in_time else percent(stats.num_zeros / total)),
+        ("mean", told(stats.mean)),
+        ("std", _time_span(stats.std_dev, arrow_type) if in_time else number(stats.std_dev)),
+        ("min", told(stats.min)),
+        ("median", told(stats.median)),
+        ("max", told(stats.max)),
     ]
     five = _five(_buckets(feature, 1))
     if five is not None:
-        figures += [
-            ("5 %", number(five.p5)),
-            ("25 %", number(five.p25)),
-            ("75 %", number(five.p75)),
-            ("95 %", number(five.p95)),
-        ]
+        parts = (("5 %", five.p5), ("25 %", five.p25), ("75 %", five.p75), ("95 %", five.p95))
+        figures += [(name, told(value)) for name, value in parts]
     figures += [("NaN", number(h.num_nan)) for h in stats.histograms[:1] if h.num_nan]
     infinite = next((custom.num for custom in feature.custom_stats if custom.name == "num_infinite"), 0)
     return figures + ([("infinite", number(infinite))] if infinite else [])
+
+
+def _time_span(value: float, arrow_type: str) -> str:
+    """A spread of days or of microseconds, in days."""
+    days = value if arrow_type.startswith("date") else value / 86_400e6
+    return f"{number(days)} days" if math.isfinite(days) else ""

@@ -44,15 +44,36 @@ class Forest:
         return cls(Scale(low, high, 6.0, WIDTH - 6), tuple(guides))
 
     def row(
-        self, estimate: Estimate, label: str, *, strong: bool = False, weak: bool = False, passed: bool | None = None
+        self,
+        estimate: Estimate,
+        label: str,
+        *,
+        strong: bool = False,
+        weak: bool = False,
+        passed: bool | None = None,
+        mark: float | None = None,
     ) -> Svg:
-        """One row: strong for all rows together, weak for a slice with few rows."""
+        """One row.
+
+        Args:
+            estimate: What to draw.
+            label: What it tells when pointed at.
+            strong: Whether it is that of all rows together.
+            weak: Whether it is of few rows.
+            passed: Whether its thresholds passed, None where none was asked.
+            mark: A value of this row alone to compare with, such as what the best constant reaches on its rows.
+        """
         middle = HEIGHT / 2
         parts = [
             el("path", class_=f"guide {kind}", d=f"M{at(self.scale(v))} 0V{at(HEIGHT)}") for kind, v in self.guides
         ]
         kind = " strong" if strong else " weak" if weak else ""
         kind += "" if passed is None else " passed" if passed else " missed"
+        if mark is not None:
+            x = self.scale.clamped(mark)
+            parts.append(
+                el("path", titled(f"best constant: {number(mark)}"), class_="mark", d=f"M{at(x)} 5V{at(HEIGHT - 5)}")
+            )
         if estimate.lower is not None and estimate.upper is not None:
             left, right = self.scale.clamped(estimate.lower), self.scale.clamped(estimate.upper)
             parts.append(el("path", class_=f"interval{kind}", d=f"M{at(left)} {at(middle)}H{at(right)}"))

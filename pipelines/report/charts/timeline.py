@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.pipelines.report.charts.svg import Scale, Svg, at, el, picture, text_of, ticks, titled
-from headrace.pipelines.report.number_format import seconds
+from headrace.pipelines.report.number_format import THIN, number, seconds
 
 WIDTH, HEIGHT = 300.0, 22.0
 
@@ -42,7 +42,7 @@ def axis(total: float) -> Svg:
     labels = [
         el(
             "text",
-            text_of(seconds(v) if v else "0"),
+            text_of(_tick(v)),
             class_="tick " + ("start" if k == 0 else "middle"),
             x=x(v),
             y=14.0,
@@ -51,6 +51,11 @@ def axis(total: float) -> Svg:
         if x(v) < WIDTH - 14
     ]
     return picture(WIDTH, 18.0, "time since the run began", *labels, class_="chart lane")
+
+
+def _tick(value: float) -> str:
+    """A round number of seconds."""
+    return f"{number(value)}{THIN}s" if 1 <= value < 60 else seconds(value) if value else "0"
 
 
 def _scale(total: float) -> Scale:
