@@ -28,7 +28,10 @@ import pyarrow.parquet as pq
 from headrace.components.ingest import CsvOptions, ingest_csv, sources_of, split_rule
 from headrace.pipelines import Examples
 
-COLUMNS = ["month", "day", "dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "arr_delay", "carrier", "flight", "tailnum", "origin", "dest", "air_time", "distance", "hour", "minute", "time_hour"]
+COLUMNS = [
+    "month", "day", "dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "arr_delay", "carrier",
+    "flight", "tailnum", "origin", "dest", "air_time", "distance", "hour", "minute", "time_hour",
+]  # fmt: skip
 
 
 def write_csv(path: Path, rows: int) -> None:

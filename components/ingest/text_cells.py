@@ -71,10 +71,11 @@ class TextCells:
 
     def equal(self, text: bytes) -> npt.NDArray[np.bool_]:
         """Which cells are exactly this text."""
-        same: npt.NDArray[np.bool_] = self.lengths == len(text)
-        if not text or not same.any():
+        same: npt.NDArray[np.bool_] = self.first == np.uint64(int.from_bytes(text[:WORD], "little"))
+        if not same.any():
             return same
-        same &= self.first == np.uint64(int.from_bytes(text[:WORD], "little"))
+        # The first word alone does not tell "NA" from "NA\0", nor longer texts from each other.
+        same &= self.lengths == len(text)
         if len(text) > WORD:
             for index in np.flatnonzero(same):
                 same[index] = self.cell(int(index)) == text

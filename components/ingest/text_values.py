@@ -54,6 +54,12 @@ for _first in b"0123456789+-. \t":
     _MAY_BEGIN[_first::256] = True
 for _pair in (b"tr", b"Tr", b"TR", b"fa", b"Fa", b"FA", b"na", b"nA", b"Na", b"NA", b"in", b"iN", b"In", b"IN"):
     _MAY_BEGIN[int.from_bytes(_pair, "little")] = True
+# The same of numbers that begin with 0 and go on before any point or exponent, and of signed ones.
+_ZERO_FIRST = np.zeros(1 << 16, dtype=bool)
+for _second in b"0123456789xX":
+    _ZERO_FIRST[int.from_bytes(bytes((ord("0"), _second)), "little")] = True
+for _sign in b"+-":
+    _ZERO_FIRST[int.from_bytes(bytes((_sign, ord("0"))), "little")] = True
 
 
 class Parsed(NamedTuple):
@@ -209,17 +215,16 @@ def _numbers(text: pa.Array, cells: TextCells) -> Parsed | None:
 
 def _identifiers(cells: TextCells) -> Mask | None:
     """Cells that begin with 0 and a digit and have three digits or more, or with 0x, which Arrow reads as a number."""
+    suspects = _ZERO_FIRST.take(cells.first.astype(np.uint16))
+    if not suspects.any():
+        return None
     leading = cells.first_bytes()
     signed = (leading == _MINUS) | (leading == _PLUS)
-    if not ((leading == _ZERO).any() or signed.any()):
-        return None
     words = np.where(signed, cells.first >> np.uint64(8), cells.first)
-    digits = cells.lengths - signed
     second = (words >> np.uint64(8)).astype(np.uint8)
-    zero = (words.astype(np.uint8) == _ZERO) & (digits > 1)
-    number = (second >= _ZERO) & (second <= _NINE) & (digits > 2)
+    digits = (second >= _ZERO) & (second <= _NINE) & (cells.lengths - signed > 2)
     hexadecimal = (second | np.uint8(0x20)) == np.uint8(ord("x"))
-    found: Mask = zero & (number | hexadecimal)
+    found: Mask = suspects & (words.astype(np.uint8) == _ZERO) & (digits | hexadecimal)
     return found
 
 
