@@ -2,8 +2,8 @@
 
     python benchmarks/small_steps.py [--steps 200] [--layers 10] [--profile FILE]
 
-Prints wall and processor time a step, first run (every step forked, logged, recorded) and second run (every step a cache hit).
-The components' own work is measured inside the workers and taken off, so that what is left is overhead.
+Prints wall and processor time a step, first run (every step forked, logged, recorded) and second run (every step a
+cache hit). The components' own work is measured inside the workers and taken off, so that what is left is overhead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from headrace.pipelines import Pipeline
-from headrace.pipelines.component import RecordedStep
+from headrace.pipelines.recorded_step import RecordedStep
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.runner import run
 

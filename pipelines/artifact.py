@@ -289,6 +289,15 @@ class Artifact:
         return artifact_html(self)
 
 
+def artifact_classes() -> dict[str, type[Artifact]]:
+    """The artifact types that are defined by now, by name."""
+
+    def below(cls: type[Artifact]) -> list[type[Artifact]]:
+        return [found for child in cls.__subclasses__() for found in (child, *below(child))]
+
+    return {cls.type_name(): cls for cls in below(Artifact)}
+
+
 def read_manifest(uri: str) -> Manifest:
     """Reads `artifact.json`.
 

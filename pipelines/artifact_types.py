@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from headrace.pipelines import storage
-from headrace.pipelines.artifact import Artifact, FileEntry, Property, digest_of
+from headrace.pipelines.artifact import Artifact, FileEntry, Property, artifact_classes, digest_of
 from headrace.pipelines.errors import MissingExtra
 from headrace.pipelines.examples import Examples
 
@@ -228,11 +228,7 @@ def artifact_class(name: str) -> type[Artifact]:
     >>> artifact_class("Schema").__name__
     'Schema'
     """
-
-    def below(cls: type[Artifact]) -> list[type[Artifact]]:
-        return [found for child in cls.__subclasses__() for found in (child, *below(child))]
-
-    return {cls.type_name(): cls for cls in below(Artifact)}.get(name, Artifact)
+    return artifact_classes().get(name, Artifact)
 
 
 __all__ = [

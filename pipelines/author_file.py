@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import types
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.pipelines.errors import HeadraceError, Location, PipelineError, Problem
@@ -35,21 +36,26 @@ def load_plan(target: str, *, root: str | None = None) -> Plan:
     if path.suffix in (".yaml", ".yml", ".json"):
         return Plan.from_yaml(path.read_text(encoding="utf-8"), file=str(path), root=root)
     base = root or str(project_root(path))
-    found = pipelines_in(_execute(path.absolute(), base))
+    try:
+        return _choose(pipelines_in(_execute(path.absolute(), base)), path, name).plan
+    except NameError as error:
+        raise PipelineError(_name_problems(path.absolute(), base, error)) from None
+
+
+def _choose(found: Mapping[str, Pipeline | PipelineFunction], path: Path, name: str) -> Pipeline | PipelineFunction:
+    where = Location(str(path), 1)
     if name:
         if name not in found:
             fix = f"it has {', '.join(found) or 'none'}"
-            raise PipelineError(Problem(f"{path} defines no pipeline {name!r}", fix, Location(str(path), 1)))
-        return found[name].plan
+            raise PipelineError(Problem(f"{path} defines no pipeline {name!r}", fix, where))
+        return found[name]
     if len(found) == 1:
-        return next(iter(found.values())).plan
+        return next(iter(found.values()))
     if not found:
         fix = "decorate a function with @pipeline, or make a Pipeline(components=[...])"
-        raise PipelineError(Problem(f"{path} defines no pipeline", fix, Location(str(path), 1)))
+        raise PipelineError(Problem(f"{path} defines no pipeline", fix, where))
     choices = ", ".join(f"{path}:{name}" for name in found)
-    raise PipelineError(
-        Problem(f"{path} defines {len(found)} pipelines", f"say which: {choices}", Location(str(path), 1))
-    )
+    raise PipelineError(Problem(f"{path} defines {len(found)} pipelines", f"say which: {choices}", where))
 
 
 def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunction]:
@@ -65,8 +71,6 @@ def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunct
 def _execute(path: Path, root: str) -> types.ModuleType:
     try:
         return import_project_module(module_name(path, root), root)
-    except NameError as error:
-        raise PipelineError(_name_problems(path, root, error)) from None
     except SyntaxError as error:
         where = Location(error.filename or str(path), error.lineno or 1)
         raise PipelineError(Problem(f"not Python: {error.msg}", "mend the line", where, "syntax")) from None

@@ -21,7 +21,8 @@ from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.cache_key import is_function
 from headrace.pipelines.errors import ArtifactError, HeadraceError, UserCodeError
 from headrace.pipelines.function_ref import FunctionRef
-from headrace.pipelines.parameter_values import decode
+from headrace.pipelines.parameter_kinds import annotation_of
+from headrace.pipelines.parameter_values import NotAllowed, decode, encode
 from headrace.pipelines.step_context import StepContext, enter, leave
 
 if TYPE_CHECKING:
@@ -325,10 +326,16 @@ def results_of(component: Component, returned: Any) -> dict[str, Any]:
         return {}
     if returned is None:
         raise UserCodeError(f"{component.spec.name} declares output parameters {', '.join(names)} and returned None")
-    values = {name: getattr(returned, name) for name in names}
-    from headrace.pipelines.parameter_values import encode
+    values = {name: _plain(getattr(returned, name)) for name in names}
+    try:
+        return {name: encode(value, annotation_of(names[name]), name) for name, value in values.items()}
+    except NotAllowed as error:
+        raise UserCodeError(f"output parameter of {component.spec.name}: {error}") from error
 
-    return {name: encode(value, Any, name) for name, value in values.items()}
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as a number of Python's."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 @dataclass(frozen=True)

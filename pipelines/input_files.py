@@ -32,10 +32,15 @@ class FilePattern:
     version: int | None = None
 
 
+_PATTERN = {"pattern", "window", "span", "version"}
+
+
 def encode_files(value: Any) -> Any:
     """Gives the JSON form of a files argument: a pattern, or patterns by name."""
     if isinstance(value, FilePattern):
         return asdict(value)
+    if isinstance(value, Mapping) and "pattern" in value and set(value) <= _PATTERN:
+        return asdict(FilePattern(**value))
     if isinstance(value, Mapping):
         return {str(name): encode_files(item) for name, item in value.items()}
     if value is None or isinstance(value, str):
@@ -54,7 +59,7 @@ def resolve_files(value: Any) -> Resolved:
     value = encode_files(value)
     if isinstance(value, str):
         return resolve(value)
-    if "pattern" in value and set(value) <= {"pattern", "window", "span", "version"}:
+    if "pattern" in value and set(value) <= _PATTERN:
         return resolve(
             value["pattern"], window=value.get("window", 1), span=value.get("span"), version=value.get("version")
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from headrace.pipelines.artifact import Artifact
+from headrace.pipelines.artifact import Artifact, artifact_classes
+from headrace.pipelines.parameter_kinds import annotation_of
 
 
 class NotAllowed(TypeError):
@@ -41,6 +44,8 @@ def encode(value: Any, annotation: Any, place: str = "") -> Any:
     if origin is typing.Literal:
         return _only(value in args and type(value) in {type(a) for a in args}, value, value, f"one of {args}", place)
     if origin is type:
+        if isinstance(value, str) and value in artifact_classes():
+            return value
         fits = isinstance(value, type) and issubclass(value, Artifact)
         return _only(fits, value.type_name() if fits else None, value, "an artifact type", place)
     if origin in (list, tuple) or annotation in (list, tuple):
@@ -110,23 +115,42 @@ def parse_text(text: str, kind: str) -> Any:
     Raises:
         NotAllowed: The text does not read as the kind.
     """
-    import json
+    annotation = annotation_of(kind)
+    for candidate in _readings(text, annotation):
+        with contextlib.suppress(NotAllowed):
+            return encode(candidate, annotation)
+    raise NotAllowed(f"expected {kind}, received {text!r}", f"write {_example(annotation)}")
 
-    base = kind.removesuffix("?")
-    try:
-        if base == "str":
-            return text
-        if base == "bool":
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
-        if base == "int":
-            return int(text)
-        if base == "float":
-            return float(text)
-        return json.loads(text)
-    except (KeyError, ValueError):
-        if kind == "any":
-            return text
-        raise NotAllowed(f"expected {kind}, received {text!r}") from None
+
+def _readings(text: str, annotation: Any) -> Iterator[Any]:
+    """What a text may mean, most particular first."""
+    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if type(None) in members and text.lower() in ("none", "null", ""):
+        yield None
+    if bool in members and text.lower() in _TRUE | _FALSE:
+        yield text.lower() in _TRUE
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        # A number is a number where one is wanted; where a string is, it stays as it was written.
+        if not (str in members and isinstance(value, int | float | bool | None)):
+            yield value
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            yield number(text)
+    yield text
+
+
+_TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _example(annotation: Any) -> str:
+    examples = {bool: "true or false", int: "a whole number", float: "a number", list: "[1, 2]", dict: '{"a": 1}'}
+    origin = typing.get_origin(annotation) or annotation
+    return examples.get(origin, f"one of {typing.get_args(annotation)}" if origin is typing.Literal else "JSON")
 
 
 def _encode_union(value: Any, annotation: Any, args: tuple[Any, ...], place: str) -> Any:
@@ -143,6 +167,13 @@ def _encode_union(value: Any, annotation: Any, args: tuple[Any, ...], place: str
 
 
 def _encode_record(value: Any, annotation: type, place: str) -> Any:
+    if isinstance(value, Mapping):
+        # As a YAML Plan writes it.
+        known = {f.name for f in dataclasses.fields(annotation)}
+        odd = sorted(set(value) - known)
+        _only(not odd, None, value, f"{annotation.__name__} with the fields {', '.join(sorted(known))}", place)
+        with contextlib.suppress(TypeError):
+            value = decode(value, annotation)
     _only(isinstance(value, annotation), None, value, annotation.__name__, place)
     hints = typing.get_type_hints(annotation)
     return {

@@ -7,25 +7,20 @@ import functools
 import heapq
 import inspect
 import linecache
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_origin, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from headrace.pipelines import plan
-from headrace.pipelines.component import (
-    RECORDING,
-    OutputChannel,
-    PipelineParameter,
-    RecordedStep,
-    author_location,
-    fields_of,
-)
+from headrace.pipelines.channels import PipelineParameter, author_location, unknowns_within
 from headrace.pipelines.component_spec import kind_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import project_root
 from headrace.pipelines.parameter_values import NotAllowed, encode
-from headrace.pipelines.plan_checks import check
+from headrace.pipelines.plan_checks import check, cycles
+from headrace.pipelines.recorded_step import RECORDING, RecordedStep
 
 if TYPE_CHECKING:
     from headrace.pipelines.runs import Run
@@ -86,6 +81,10 @@ class PipelineFunction:
             PipelineError: With every problem of the pipeline at once.
         """
         parameters, problems = self._parameters(defaults)
+        if RECORDING.get() is not None:
+            what = f"pipeline {self.name} is called while another pipeline is written: a step cannot be a pipeline"
+            fix = "make it a plain function of steps, without @pipeline, and call that"
+            raise PipelineError(Problem(what, fix, author_location(), "sub-pipeline"))
         recording: list[RecordedStep] = []
         token = RECORDING.set(recording)
         try:
@@ -156,33 +155,48 @@ def build(
     problems: Sequence[Problem] = (),
 ) -> plan.Plan:
     """trace -> check -> lower: gives the Plan, or raises every problem that was found."""
-    found = list(problems)
-    not_steps = [item for item in recorded if not isinstance(item, RecordedStep)]
-    for item in not_steps:
-        found.append(
-            Problem(
-                f"components holds {item!r}, which is no step",
-                "list what calling a component returned",
-                location,
-                "step",
-            )
-        )
-    steps = [item for item in recorded if isinstance(item, RecordedStep)]
+    steps = [item for item in dict.fromkeys(recorded) if isinstance(item, RecordedStep)]
+    found = [*problems, *_wrong_name(name, location), *_not_steps(recorded, location)]
     found += _duplicates(steps) + _not_listed(steps)
     declared = _declared_parameters(parameters, steps, found, location)
     lowered: list[plan.Step] = []
-    for step in dict.fromkeys(steps):
+    for step in steps:
         node, wrong = step.lower(root)
         found += wrong
         if node is not None:
             lowered.append(node)
     locations = {step.id: step.location for step in steps}
-    found = [problem for problem in found if problem.code != "placeholder"] or found
     if not found:
         found += check(lowered, declared, locations, location)
+    elif len({step.id for step in lowered}) == len(lowered):
+        found += cycles(lowered, locations, location)
+    # An argument that is still to be written is told when nothing else is wrong.
+    found = [problem for problem in found if problem.code != "placeholder"] or found
     if found:
         raise PipelineError(sorted(dict.fromkeys(found), key=lambda problem: (problem.where or location).line))
     return plan.Plan(name, tuple(in_order(lowered)), declared, locations | {"": location}, root)
+
+
+def _wrong_name(name: str, location: Location) -> list[Problem]:
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        return []
+    what = f"expected a pipeline's name of letters, digits, '_', '-' and '.', received {name!r}"
+    return [Problem(what, "choose another: it names folders and runs", location, "name")]
+
+
+def _not_steps(recorded: Sequence[Any], location: Location) -> list[Problem]:
+    fix = "list what calling a component returned"
+    problems = [
+        Problem(f"components holds {_said(item)}, which is no step", fix, location, "step")
+        for item in recorded
+        if not isinstance(item, RecordedStep)
+    ]
+    return problems if recorded else [Problem("the pipeline has no steps", "call a component", location, "empty")]
+
+
+def _said(item: object) -> str:
+    called = getattr(item, "spec", None)
+    return f"the component {called.name} itself" if called is not None else repr(item)
 
 
 def in_order(steps: Sequence[plan.Step]) -> list[plan.Step]:
@@ -208,10 +222,10 @@ def in_order(steps: Sequence[plan.Step]) -> list[plan.Step]:
 
 def _duplicates(steps: Sequence[RecordedStep]) -> list[Problem]:
     problems = []
-    counted = Counter(step.id for step in dict.fromkeys(steps))
+    counted = Counter(step.id for step in steps)
     for id_, count in counted.items():
         if count > 1:
-            same = [step for step in dict.fromkeys(steps) if step.id == id_]
+            same = [step for step in steps if step.id == id_]
             lines = " and ".join(str(step.location) for step in same)
             fix = f'name one of them: {same[1].component.spec.name}(...).with_id("{id_}_2")'
             problems.append(
@@ -223,7 +237,7 @@ def _duplicates(steps: Sequence[RecordedStep]) -> list[Problem]:
 def _not_listed(steps: Sequence[RecordedStep]) -> list[Problem]:
     problems = []
     listed = set(steps)
-    for step in dict.fromkeys(steps):
+    for step in steps:
         for producer in step.producers():
             if producer not in listed:
                 name = assigned_name(producer.location) or producer.id
@@ -252,25 +266,21 @@ def _declared_parameters(
 ) -> tuple[plan.PlanParameter, ...]:
     """The pipeline's parameters: those given, and those that steps of the list notation use."""
 
-    def within(value: Any) -> list[PipelineParameter]:
-        if isinstance(value, PipelineParameter):
-            return [value]
-        value = fields_of(value)
-        if isinstance(value, Mapping):
-            return [found for item in value.values() for found in within(item)]
-        if isinstance(value, list | tuple) and not isinstance(value, OutputChannel):
-            return [found for item in value for found in within(item)]
-        return []
-
-    used = {parameter.name: parameter for step in steps for parameter in within(step.bound)}
+    by_name: dict[str, PipelineParameter] = {parameter.name: parameter for parameter in given}
+    for step in steps:
+        for used in unknowns_within(step.bound):
+            if isinstance(used, PipelineParameter):
+                first = by_name.setdefault(used.name, used)
+                if (kind_of(first.type), first.default) != (kind_of(used.type), used.default):
+                    what = f"parameter {used.name!r} is declared twice, and not in the same way"
+                    problems.append(Problem(what, "make one PipelineParameter and pass it", step.location, "parameter"))
     declared = []
-    for name, parameter in sorted((used | {parameter.name: parameter for parameter in given}).items()):
+    for name, parameter in sorted(by_name.items()):
         entry = plan.PlanParameter(name, kind_of(parameter.type), None, parameter.default is ...)
         if not entry.required:
             try:
-                annotation = parameter.type if isinstance(parameter.type, type) or get_origin(parameter.type) else Any
-                entry = replace(entry, default=encode(parameter.default, annotation))
+                entry = replace(entry, default=encode(parameter.default, parameter.type))
             except NotAllowed as error:
-                problems.append(Problem(f"default of parameter {name!r}: {error}", "", location, "argument"))
+                problems.append(Problem(f"default of parameter {name!r}: {error}", error.fix, location, "argument"))
         declared.append(entry)
     return tuple(declared)

@@ -16,6 +16,7 @@ from typing import Any
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef
+from headrace.pipelines.parameter_values import NotAllowed, encode
 
 VERSION = 1
 
@@ -222,7 +223,28 @@ class Settings:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(document) - known):
             raise ValueError(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
-        return cls(**{k: tuple(sorted(v.items())) if isinstance(v, Mapping) else v for k, v in document.items()})
+        values: dict[str, Any] = {}
+        for name, value in document.items():
+            try:
+                values[name] = encode(value, _SETTING_TYPES[name])
+            except NotAllowed as error:
+                raise ValueError(f"setting {name!r}: {error}") from None
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"setting {name!r}: expected no negative number, received {value!r}")
+        values |= {name: tuple(sorted(value.items())) for name, value in values.items() if isinstance(value, dict)}
+        return cls(**values)
+
+
+_SETTING_TYPES: dict[str, Any] = {
+    "retries": int,
+    "timeout": float | None,
+    "cpu": str | None,
+    "memory": str | None,
+    "gpu": int | None,
+    "cache": bool,
+    "env": dict[str, str],
+    "secrets": dict[str, str],
+}
 
 
 @dataclass(frozen=True)

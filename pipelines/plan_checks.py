@@ -32,7 +32,7 @@ def check(
         for name, value in (*step.inputs, *step.arguments):
             problems += _references(step, name, value, by_id, names, where)
         problems += _inputs(step, by_id, where)
-    return [*problems, *_cycles(steps, locations, location)]
+    return [*problems, *cycles(steps, locations, location)]
 
 
 def _references(
@@ -91,7 +91,7 @@ def _inputs(step: Step, by_id: Mapping[str, Step], where: Location | None) -> It
         yield Problem(f"{step.id}: unknown input {name!r}", fix, where, "unknown-argument")
 
 
-def _cycles(steps: Sequence[Step], locations: Mapping[str, Location], location: Location | None) -> Iterator[Problem]:
+def cycles(steps: Sequence[Step], locations: Mapping[str, Location], location: Location | None) -> Iterator[Problem]:
     """Reports one cycle for each group of steps that wait for one another."""
     upstream = {step.id: set(step.upstream()) for step in steps}
     upstream = {id_: {up for up in ups if up in upstream} for id_, ups in upstream.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,11 @@ def check(arguments: argparse.Namespace) -> int:
 def graph(arguments: argparse.Namespace) -> int:
     from headrace.pipelines import graph_drawing
 
-    draw = {"text": graph_drawing.to_text, "svg": graph_drawing.to_svg, "mermaid": graph_drawing.to_mermaid}
+    draw: dict[str, Callable[[Plan], str]] = {
+        "text": graph_drawing.to_text,
+        "svg": graph_drawing.to_svg,
+        "mermaid": graph_drawing.to_mermaid,
+    }
     text = draw[arguments.format](load_plan(arguments.file))
     if arguments.output:
         Path(arguments.output).write_text(text, encoding="utf-8")

@@ -11,7 +11,8 @@ from typing import Any
 
 from headrace.pipelines import storage
 from headrace.pipelines.errors import PipelineError, Problem
-from headrace.pipelines.parameter_values import NotAllowed, parse_text
+from headrace.pipelines.parameter_kinds import annotation_of
+from headrace.pipelines.parameter_values import NotAllowed, encode, parse_text
 from headrace.pipelines.plan import Group, Plan, PlanParameter
 from headrace.pipelines.runs import EMBEDDED, Run, StepRun
 
@@ -138,13 +139,8 @@ def resolve_parameters(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fit(parameter: PlanParameter, value: Any) -> Any:
-    kind = parameter.kind
-    if isinstance(value, str) and kind.removesuffix("?") != "str":
-        return parse_text(value, kind)
-    types: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list, "dict": dict}
-    expected = types.get(kind.removesuffix("?").split("[")[0])
-    optional = kind.endswith("?") and value is None
-    wrong_bool = isinstance(value, bool) and kind.removesuffix("?") in ("int", "float")
-    if expected is not None and not optional and (not isinstance(value, expected) or wrong_bool):
-        raise NotAllowed(f"expected {kind}, received {type(value).__name__} {value!r}")
-    return float(value) if kind == "float" else value
+    annotation = annotation_of(parameter.kind)
+    if isinstance(value, str):
+        # From a command line everything is a string; what fits as one is one.
+        return parse_text(value, parameter.kind)
+    return encode(value, annotation)
