@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from headrace.transforms.keras_graph import (
     export_serving_model,
     load_transform,
 )
+from headrace.transforms.keras_graph.serving import model_features
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ def by_build_model(
     """Builds the model, trains it and exports it."""
     folder = output.path / "training"
     model = _build(build_model, source, settings.hyperparameters)
+    # Keras takes a dict with more keys than a functional model has inputs by position, silently.
+    source = replace(source, features=model_features(model, source.transform))
     if given.base_model is not None:
         warm_start(model, given.base_model)
     checkpoints = _checkpoint_folder(given, build_model, settings) if settings.checkpoint_every is not None else None

@@ -60,7 +60,7 @@ class Console(Listener):
         for warning in step.warnings:
             self.print(f"  {'':{self._width}}  warning: {redact(warning)}")
         if step.state is StepState.FAILED and step.error:
-            for line in redact(str(step.error.get("message", ""))).splitlines():
+            for line in _abridged(redact(str(step.error.get("message", ""))).splitlines()):
                 self.print(f"  {'':{self._width}}  {line}")
             if step.log:
                 self.print(
@@ -199,6 +199,12 @@ def _reason(step: StepRun) -> str:
     if step.state is StepState.SKIPPED:
         return str((step.error or {}).get("message", ""))
     return step.cache_reason
+
+
+def _abridged(lines: list[str], most: int = 30) -> list[str]:
+    """The beginning and the end of a long message: TensorFlow puts the cause last."""
+    lines = [line for line in lines if line.strip()]
+    return lines if len(lines) <= most else [*lines[:3], f"... {len(lines) - 9} more lines in the log ...", *lines[-6:]]
 
 
 def _first_line(error: Mapping[str, Any] | None) -> str:
