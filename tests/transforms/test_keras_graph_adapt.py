@@ -280,6 +280,7 @@ def test_given_state_is_left_alone(tmp_path):
         (lambda: lookup(), "i", "use IntegerLookup"),
         (lambda: keras.layers.IntegerLookup(), "s", "use StringLookup"),
         (lambda: keras.layers.Discretization(num_bins=1), "x", "num_bins >= 2"),
+        (lambda: keras.layers.Discretization(9), "x", r"write Discretization\(num_bins=9\)"),
         (lambda: lookup(output_mode="one_hot", sparse=True), "s", "sparse"),
         (lambda: keras.layers.TextVectorization(name="words"), "s", "'words' learns its vocabulary.*vocabulary="),
         (lambda: keras.layers.Dense(2), "x", "trainable weights.*build_model"),
@@ -289,6 +290,12 @@ def test_given_state_is_left_alone(tmp_path):
 def test_refused_with_the_repair(tmp_path, make, column, message):
     with pytest.raises((ValueError, TypeError, NotImplementedError), match=message):
         adapted(tmp_path, make, column, table(20))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    data = pa.table({"s": pa.array([b"\xff\xfe", b"ok"])})
+    with pytest.raises(ValueError, match=r"StringLookup layer 'codes': expected text in utf-8.*Hashing"):
+        adapted(tmp_path, lambda: lookup(name="codes"), "s", data)
 
 
 def test_a_text_vectorization_with_its_vocabulary_is_stateless(tmp_path):

@@ -352,6 +352,7 @@ def test_a_function_that_never_settles_is_refused(run):
         (lambda inputs: {}, "an empty dict"),
         (lambda inputs: {"x": 3.0}, "'x'.*constant"),
         (lambda inputs: {1: inputs["a"]}, "feature's name"),
+        (lambda inputs: {"a/b": inputs["a"]}, "has no '/'"),
         (lambda inputs: {"x": keras.ops.sum(inputs["a"])}, re.escape("'x' has the shape ()")),
         (
             lambda inputs: {"x": layers.StringLookup(vocabulary=["u"], output_mode="count", sparse=True)(inputs["s"])},

@@ -88,6 +88,7 @@ class VocabularyAnalyzer:
     """Token counts of a lookup.
 
     Args:
+        layer: The layer, for messages.
         row_length: Tokens in one row (a document of tf_idf).
         integers: Whether the tokens are ints.
         drop: The mask and out-of-vocabulary tokens, which are never part of the vocabulary.
@@ -95,6 +96,7 @@ class VocabularyAnalyzer:
         encoding: Of string tokens.
     """
 
+    layer: str
     row_length: int
     integers: bool
     drop: tuple[Any, ...]
@@ -125,4 +127,10 @@ class VocabularyAnalyzer:
         return vocabulary.merge(left, right)
 
     def finish(self, summary: vocabulary.TokenCounts) -> vocabulary.Vocabulary:
-        return vocabulary.finish(summary, self.drop, self.size, self.encoding)
+        try:
+            return vocabulary.finish(summary, self.drop, self.size, self.encoding)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self.layer}: expected text in {self.encoding}, got the token {error.object!r}: convert the column, "
+                "or use a Hashing layer, which takes any bytes"
+            ) from error

@@ -96,8 +96,8 @@ def _shown(value: Any) -> str:
 
 
 def _describe(name: Any, tensor: Any) -> FeatureSpec:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"a feature's name is a string that is not empty; got {name!r}")
+    if not isinstance(name, str) or not name or "/" in name:
+        raise TypeError(f"a feature's name is a string that is not empty and has no '/'; got {name!r}")
     if not symbolic_graph.is_symbolic(tensor):
         raise TypeError(
             f"feature {name!r}: expected a tensor computed from the inputs, got {_shown(tensor)}: a constant "

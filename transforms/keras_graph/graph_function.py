@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -90,17 +90,20 @@ def _expand(inputs: Mapping[str, ModelInput]) -> Any:
     return expand
 
 
-def resources(outputs: list[Any]) -> list[Any]:
-    """Tables and variables of the layers: what a SavedModel of the outputs must track."""
+def resources(tensors: list[Any]) -> list[Any]:
+    """What a SavedModel that computes the tensors must track: tables and variables of the layers."""
+    made_by = symbolic_graph.operations(tensors)
+    return resources_of([one for one in made_by if isinstance(one, keras.layers.Layer)])
+
+
+def resources_of(layers: Iterable[Any]) -> list[Any]:
+    """Tables and variables of layers: tracking the layers themselves would save all of their attributes too."""
     found: dict[int, Any] = {}
-    for operation in symbolic_graph.operations(outputs):
-        if not isinstance(operation, keras.layers.Layer):
-            continue
-        for layer in operation._flatten_layers():
-            mine = [variable.value for variable in layer.variables]
-            mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
-            if not type(layer).__module__.startswith("keras."):
-                # A layer of someone else's may own tables under any name.
-                mine.append(layer)
-            found.update({id(one): one for one in mine})
+    for layer in (inner for outer in layers for inner in outer._flatten_layers()):
+        mine = [variable.value for variable in layer.variables]
+        mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
+        if not type(layer).__module__.startswith("keras."):
+            # A layer of someone else's may own tables under any name.
+            mine.append(layer)
+        found.update({id(one): one for one in mine})
     return list(found.values())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from headrace.transforms.keras_graph.graph_function import resources_of
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 from headrace.transforms.keras_graph.saved_model import call_groups, columns_of, groups_of
 from headrace.transforms.keras_graph.saved_transform import SavedTransform, load_transform
@@ -46,7 +47,7 @@ def export_serving_model(
     inputs = [one for column, one in saved.inputs.items() if column in needed]
     groups, specs = saved.loaded.groups, saved.feature_specs
     root = tf.Module()
-    root.model = model
+    root.model = resources_of([model])
     # Not the loaded object: it would bring along the functions of labels.
     root.groups = [
         [group.function, group.resources]
@@ -54,8 +55,10 @@ def export_serving_model(
         if any(name in names for name in given)
     ]
 
-    def transform_features(raw: dict[str, Any]) -> dict[str, Any]:
-        return call_groups(groups, specs, names, raw)
+    signature = [tensor_specs(inputs)]
+    transform_features = tf.function(
+        lambda raw: call_groups(groups, specs, names, raw), input_signature=signature, autograph=False
+    )
 
     def serving_default(raw: dict[str, Any]) -> dict[str, Any]:
         features = transform_features(raw)
@@ -64,8 +67,8 @@ def export_serving_model(
         return _named(model, model(_packed(model, features), training=False), output_names)
 
     signatures = {
-        one.__name__: tf.function(one, input_signature=[tensor_specs(inputs)], autograph=False)
-        for one in (serving_default, transform_features)
+        "serving_default": tf.function(serving_default, input_signature=signature, autograph=False),
+        "transform_features": transform_features,
     }
     tf.saved_model.save(root, str(directory), signatures=signatures)
     return {one.name: one.dtype for one in inputs}

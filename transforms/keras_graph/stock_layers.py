@@ -48,6 +48,11 @@ class DiscretizationState(LayerState):
     reads_arrow = True
 
     def is_given(self, layer: Any) -> bool:
+        if isinstance(layer.bin_boundaries, int):
+            raise ValueError(
+                f"Discretization layer {layer.name!r}: bin_boundaries is a list, not {layer.bin_boundaries}: "
+                f"write Discretization(num_bins={layer.bin_boundaries})"
+            )
         return layer.bin_boundaries is not None
 
     def identity(self, layer: Any) -> Any:
@@ -111,7 +116,7 @@ class LookupState(LayerState):
         length = math.prod(sizes) if layer.output_mode == "tf_idf" and len(sizes) == len(shape) - 1 else 1
         size = layer.max_tokens - layer._token_start_index() if layer.max_tokens else None
         drop = (layer.mask_token, layer.oov_token)
-        return VocabularyAnalyzer(length, integers, drop, size, getattr(layer, "encoding", "utf-8"))
+        return VocabularyAnalyzer(name, length, integers, drop, size, getattr(layer, "encoding", "utf-8"))
 
     def set(self, layer: Any, state: vocabulary.Vocabulary, shape: tuple[int | None, ...]) -> None:
         layer._frozen_vocab_size = None
