@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import difflib
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from headrace.pipelines import Examples, Function, Input, Output, Schema, TransformGraph, component, step_context
+from headrace.pipelines.errors import DataError, PipelineError, Problem
+from headrace.transforms.row_groups import RowGroup, read
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from headrace.transforms.keras_graph import TracedTransform
-    from headrace.transforms.row_groups import RowGroup
+
+_AHEAD = 2
+"""Row groups that are computed while another is written: what is held at once."""
 
 
 @component(imports=("apache_beam", "keras"))
@@ -25,12 +32,11 @@ def Transform(
     train_split: str = "train",
     materialize: bool = True,
 ) -> None:
-    """Computes the state of `preprocessing_fn`'s layers on the train split, saves the graph, and writes every split's
-    features.
+    """Computes the state of `preprocessing_fn`'s layers on the train split, saves the graph, writes the features.
 
     Nobody calls `adapt`: the layers that need data are found, and their state is computed with Beam in as few passes
-    over the train split
-    as their dependencies allow. The graph is one SavedModel; `preprocessing_fn` is never run again.
+    over the train split as their dependencies allow. The graph is one SavedModel; `preprocessing_fn` is never run
+    again.
 
     Args:
         examples: Raw rows.
@@ -45,7 +51,10 @@ def Transform(
         materialize: Whether to write the features. Without, the Trainer applies the saved graph to the raw rows.
 
     Raises:
-        ValueError, TypeError: What `preprocessing_fn` returns cannot be computed, stored or exported.
+        PipelineError: What `preprocessing_fn` returns cannot be computed, stored or exported; `passthrough` names what
+            is no column, or is a feature's name.
+        UserCodeError: `preprocessing_fn` raised.
+        DataError: The train split has no rows.
 
     >>> Transform(                                                                          # doctest: +SKIP
     ...     examples=example_gen.outputs["examples"],
@@ -53,58 +62,90 @@ def Transform(
     ...     preprocessing_fn="flights.preprocessing:preprocessing_fn",
     ... )
     """
+    from headrace.components.missing_values import missing_in_target, null_counts
+    from headrace.components.user_code import user_code
     from headrace.transforms.keras_graph import analyze_and_trace
-    from headrace.transforms.row_groups import RowGroup
 
     context = step_context()
-    train = [RowGroup(*group) for group in examples.row_groups(train_split)]
+    columns = examples.schema
+    train = _groups(examples, train_split)
     total = sum(group.rows for group in train)
-    traced = analyze_and_trace(
-        preprocessing_fn,
-        schema.read(),
-        train,
-        arrow_schema=examples.schema,
-        labels=labels or (),
-        beam_args=list(context.beam_args) or None,
-        engine=context.engine,
-        on_rows=lambda rows: context.progress(rows, total),
-    )
+    if not total:
+        raise DataError(f"split {train_split!r} has no rows to take the layers' state from", "look at the splits")
+    beside = _passed_through(passthrough or [], columns)
+    try:
+        with user_code("preprocessing_fn"):
+            traced = analyze_and_trace(
+                preprocessing_fn,
+                schema.read(),
+                train,
+                arrow_schema=columns,
+                labels=labels or (),
+                beam_args=list(context.beam_args) or None,
+                engine=context.engine,
+                on_rows=lambda rows: context.progress(rows, total),
+            )
+    except (ValueError, TypeError) as error:
+        raise PipelineError(Problem(f"preprocessing_fn: {error}", code="preprocessing-fn")) from error
+    for name in labels or ():
+        nulls = {c: n for c, n in null_counts(train, traced.feature_specs[name].columns).items() if n}
+        if nulls:
+            context.warn(missing_in_target("label", name, nulls, train_split))
     traced.save(transform_graph.path)
     transform_graph.link(schema=schema, examples=examples)
     if not materialize:
         transformed_examples.leave_out()
         return
-    _write_features(examples, transformed_examples, traced, passthrough or [])
+    _write_features(examples, transformed_examples, traced, beside)
     transformed_examples.properties["transformed"] = True
-    transformed_examples.link(examples=examples)
+    transformed_examples.link(examples=examples, schema=schema)
 
 
-def _write_features(examples: Examples, transformed: Examples, traced: TracedTransform, passthrough: list[str]) -> None:
-    """Writes the features of every split, row group by row group, a thread ahead of the writer."""
+def _groups(examples: Examples, split: str) -> list[RowGroup]:
+    if split not in examples.splits:
+        near = difflib.get_close_matches(split, examples.splits, 1, 0.5)
+        fix = f"did you mean {near[0]!r}?" if near else "pass train_split="
+        what = f"expected a split {split!r} in the examples, they have {', '.join(examples.splits)}"
+        raise PipelineError(Problem(what, fix, code="argument"))
+    return [RowGroup(*group) for group in examples.row_groups(split)]
+
+
+def _passed_through(names: Sequence[str], columns: pa.Schema) -> list[pa.Field]:
+    for name in names:
+        if name not in columns.names:
+            near = difflib.get_close_matches(name, columns.names, 1, 0.5)
+            fix = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(columns.names)}"
+            raise PipelineError(Problem(f"passthrough has {name!r}, which is no raw column", fix, code="argument"))
+    return [columns.field(name) for name in names]
+
+
+def _write_features(
+    examples: Examples, transformed: Examples, traced: TracedTransform, beside: Sequence[pa.Field]
+) -> None:
+    """Writes the features of every split, row group by row group, computed a little ahead of the writer."""
     import pyarrow as pa
-    from headrace.transforms.row_groups import RowGroup, read
 
     context = step_context()
-    raw_schema = examples.schema
-    features = traced.output_arrow_schema
-    beside = [raw_schema.field(name) for name in passthrough]
-    schema = pa.schema([*features, *beside])
-    columns = [*dict.fromkeys([*traced.inputs, *passthrough])]
+    names = [field.name for field in beside]
+    if twice := sorted({*names} & {*traced.feature_specs}):
+        what = f"passthrough has {', '.join(twice)}, and preprocessing_fn returns outputs of that name"
+        raise PipelineError(Problem(what, "rename the output, or leave it out of passthrough", code="argument"))
+    schema = pa.schema([*traced.output_arrow_schema, *beside])
+    columns = [*dict.fromkeys([*traced.inputs, *names])]
 
     def compute(group: RowGroup) -> pa.RecordBatch:
         raw = read(group, columns)
         made = traced.apply(raw)
-        return pa.RecordBatch.from_arrays([*made.columns, *(raw.column(name) for name in passthrough)], schema=schema)
+        return pa.RecordBatch.from_arrays([*made.columns, *(raw.column(name) for name in names)], schema=schema)
 
     groups = [(split, RowGroup(*group)) for split in examples.splits for group in examples.row_groups(split)]
     total, done = sum(group.rows for _, group in groups), 0
-    with transformed.writer(schema) as writer, ThreadPoolExecutor(2) as pool:
+    with transformed.writer(schema) as writer, ThreadPoolExecutor(_AHEAD) as pool:
         writer.declare(*examples.splits)
-        ahead = [pool.submit(compute, group) for _, group in groups[:2]]
+        ahead: list[Future[pa.RecordBatch]] = [pool.submit(compute, group) for _, group in groups[:_AHEAD]]
         for number, (split, group) in enumerate(groups):
             batch = ahead.pop(0).result()
-            if number + 2 < len(groups):
-                ahead.append(pool.submit(compute, groups[number + 2][1]))
+            ahead += [pool.submit(compute, later) for _, later in groups[number + _AHEAD : number + _AHEAD + 1]]
             writer.write(split, batch)
             done += group.rows
             context.progress(done, total)

@@ -13,8 +13,8 @@ from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
 from headrace.components.training.targets import check_no_leak, find_target
-from headrace.components.training.user_code import user_code
 from headrace.components.training.warm_start import save_weights, warm_start
+from headrace.components.user_code import user_code
 from headrace.pipelines import Examples, Model, Schema, TransformGraph, step_context, storage
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import DataError, PipelineError, Problem

@@ -20,7 +20,7 @@ _FOREIGN = tuple(
         if name in ("stdlib", "purelib", "platlib")
     }
 )
-_OURS = str(Path(__file__).resolve().parents[2]) + "/"
+_OURS = str(Path(__file__).resolve().parents[1]) + "/"
 _OUR_FOLDERS = tuple(_OURS + folder + "/" for folder in ("components", "pipelines", "transforms"))
 
 
