@@ -87,16 +87,18 @@ class ServingModel:
         Raises:
             ValueError: The batch lacks a column, or a column does not fit its input.
         """
+        import tensorflow as tf
         from headrace.transforms.keras_graph.raw_columns import raw_tensors
 
         function, inputs = self._function(), self.inputs()
         _check_columns(batch.schema, inputs, self.folder)
         tensors = raw_tensors(batch, inputs)
-        starts = range(0, max(batch.num_rows, 1), self.batch_rows)
-        pieces = [
-            function(**{name: tensor[i : i + self.batch_rows] for name, tensor in tensors.items()}) for i in starts
-        ]
-        return {name: _squeezed(np.concatenate([piece[name].numpy() for piece in pieces])) for name in sorted(pieces[0])}
+        sizes = [min(self.batch_rows, batch.num_rows - i) for i in range(0, batch.num_rows, self.batch_rows)] or [0]
+        cut = {name: tf.split(tensor, sizes) for name, tensor in tensors.items()}
+        pieces = [function(**{name: parts[i] for name, parts in cut.items()}) for i in range(len(sizes))]
+        return {
+            name: _squeezed(np.concatenate([piece[name].numpy() for piece in pieces])) for name in sorted(pieces[0])
+        }
 
     def _function(self) -> Any:
         return _load(self.folder).signatures[self.signature]

@@ -21,12 +21,14 @@ from headrace.pipelines import (
     PipelineParameter,
     Predictions,
     Schema,
+    TransformGraph,
     component,
 )
 from headrace.pipelines.component_spec import parse
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.parameter_values import decode, encode
 from headrace.transforms.metrics.thresholds import thresholds_of
+from headrace.transforms.row_groups import RowGroup
 from sklearn import metrics as sk
 
 ROWS = 6000
@@ -346,6 +348,47 @@ def test_a_string_label_with_classes(parts, tmp_path):
     assert found.properties["auc"] == plain.properties["auc"]
     with pytest.raises(ValueError, match=r"is 'yes', which is none of classes=\['no', 'ja'\]"):
         Evaluator.call(label="answer", classes=["no", "ja"], out_dir=tmp_path / "c", **same)
+
+
+def test_the_label_that_a_transform_computes(tmp_path):
+    """From the Trainer's links: label and weight are outputs of preprocessing_fn, on the rows that have them."""
+    import keras
+    from headrace.transforms.keras_graph import analyze_and_trace, export_serving_model
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    def preprocessing_fn(inputs):
+        return {
+            "x": keras.layers.Normalization()(inputs["distance"]),
+            "very_late": keras.ops.cast(inputs["delay"] > 20.0, "float32"),
+            "doubled": inputs["rows"] * 2,
+        }
+
+    rows = table(2, 1500).drop_columns(["late"])
+    delay = pa.array(rows["delay"].to_numpy(), mask=np.arange(1500) % 50 == 0)
+    rows = rows.set_column(rows.schema.get_field_index("delay"), "delay", delay)
+    examples = write_examples(tmp_path / "examples", train=rows, eval=rows)
+    message = schema_pb2.Schema()
+    for name, kind, least in (("distance", "FLOAT", 0.0), ("delay", "FLOAT", 0.0), ("rows", "INT", 1.0)):
+        message.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind)).presence.min_fraction = least
+    groups = [RowGroup(*group) for group in examples.row_groups("train")]
+    labels = ["very_late", "doubled"]
+    traced = analyze_and_trace(preprocessing_fn, message, groups, labels=labels, engine="direct")
+    graph = TransformGraph(str(tmp_path / "graph"))
+    traced.save(graph.path)
+    graph.commit({})
+    given = keras.Input((1,), name="x")
+    model = keras.Model({"x": given}, keras.layers.Dense(1, "sigmoid")(keras.ops.nan_to_num(given)))
+    made = Model(str(tmp_path / "model"))
+    export_serving_model(model, graph.path, made.saved_model_path)
+    made.link(label="very_late", weight="doubled", transform_graph=graph)
+    made.commit({})
+    found = Evaluator.call(examples=examples, model=made, out_dir=tmp_path / "out").evaluation.read()
+    overall = found["outputs"]["predictions"]["overall"]
+    frame = rows.to_pandas().dropna(subset=["delay"])
+    assert (overall["count"], overall["unlabelled"]) == (len(frame), 30)
+    assert overall["weight"] == 2 * frame["rows"].sum()
+    expected = np.average(frame["delay"] > 20, weights=frame["rows"])
+    assert overall["metrics"]["label_mean"]["value"] == pytest.approx(expected)
 
 
 def test_thresholds_travel_as_json():

@@ -85,11 +85,20 @@ class Evaluation:
 
     def summarize(self, batch: pa.RecordBatch) -> EvaluationState:
         state = self.create()
+        batch = self._encoded(batch)
         predicted = self._predict(batch)
         codes = [keys.encode(batch) for keys in state.keys]
         for output in self.outputs:
             self._add_output(state, output, predicted, codes)
         return state
+
+    def _encoded(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Strings to slice by as dictionaries, which the models' inputs are made of too: encoded once for both."""
+        for name in dict.fromkeys(name for slicing in self.slicings for name in slicing.columns):
+            if name in batch.schema.names and pa.types.is_string(batch.column(name).type):
+                position = batch.schema.get_field_index(name)
+                batch = batch.set_column(position, name, batch.column(name).dictionary_encode())
+        return batch
 
     def _add_output(self, state: EvaluationState, output: Output, predicted: Predicted, codes: list[Codes]) -> None:
         labels = np.asarray(predicted.labels[output.name], np.float64)

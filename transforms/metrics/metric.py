@@ -123,8 +123,11 @@ class Sums(Metric):
 
     def update(self, state: Array, prepared: list[Array | None], codes: Codes, groups: int) -> Array:
         state = grown(state, groups)
+        added: dict[int, Array] = {}  # without weights, several columns are one array
         for column, values in enumerate(prepared):
-            state[:, column] += summed(codes, values, groups)
+            if id(values) not in added:
+                added[id(values)] = summed(codes, values, groups)
+            state[:, column] += added[id(values)]
         return state
 
     def merge(self, state: Array, other: Array, codes: Codes, groups: int) -> Array:
@@ -149,4 +152,6 @@ def merged(state: Array, other: Array, codes: Codes, groups: int) -> Array:
 
 def summed(codes: Codes, values: Array | None, groups: int) -> Array:
     """The sum of `values` in each group, or the number of rows where `values` is None."""
+    if groups == 1:
+        return np.array([len(codes) if values is None else np.sum(values)], np.float64)
     return np.bincount(codes, values, minlength=groups).astype(np.float64, copy=False)

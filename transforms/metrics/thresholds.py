@@ -46,7 +46,7 @@ class ValueThreshold(_Fields):
 
     lower: float | None = None
     upper: float | None = None
-    slices: Sequence[str | Sequence[str]] = OVERALL
+    slices: list[str | list[str]] = field(default_factory=lambda: [*OVERALL])
     rows_above: int = 0
     kind: str = field(default="value", repr=False)
 
@@ -73,7 +73,7 @@ class ChangeThreshold(_Fields):
     absolute: float | None = None
     relative: float | None = None
     higher_is_better: bool | None = None
-    slices: Sequence[str | Sequence[str]] = OVERALL
+    slices: list[str | list[str]] = field(default_factory=lambda: [*OVERALL])
     rows_above: int = 0
     kind: str = field(default="change", repr=False)
 
@@ -97,7 +97,7 @@ class BetterThanConstant(_Fields):
 
     absolute: float | None = None
     relative: float | None = None
-    slices: Sequence[str | Sequence[str]] = OVERALL
+    slices: list[str | list[str]] = field(default_factory=lambda: [*OVERALL])
     rows_above: int = 0
     kind: str = field(default="better_than_constant", repr=False)
 
@@ -175,7 +175,7 @@ def _check(threshold: Threshold, *numbers: str) -> None:
         raise ValueError(
             f'slices= of {said} takes a list such as ["overall", "carrier"], received {threshold.slices!r}'
         )
-    plain = tuple(one if isinstance(one, str) else tuple(one) for one in threshold.slices)
+    plain = [one if isinstance(one, str) else list(one) for one in threshold.slices]
     object.__setattr__(threshold, "slices", plain)
 
 
