@@ -18,7 +18,8 @@ def ParquetExampleGen(
 ) -> None:
     """Reads Parquet files and writes their rows, split.
 
-    A row's split follows from the hash of its values' canonical text, and is that of the same row in a CSV file.
+    A row's split follows from the hash of its values' canonical text (`1.5`, `2`, `2013-01-31`), and is that of the
+    same row in a CSV file that is written so.
 
     Args:
         examples: The rows by split.

@@ -72,6 +72,7 @@ def SqlExampleGen(
         # The cache knows the files of tables= alone: the query may read no other.
         connection.execute("SET allowed_paths = ?", [[path for found in paths for path in found]])
         connection.execute("SET enable_external_access = false")
+        connection.execute("SET enable_progress_bar = false")
         _check_select(connection, query)
         try:
             reader = connection.sql(query).to_arrow_reader(BATCH_ROWS)
@@ -115,6 +116,9 @@ def _query_error(error: Exception) -> DataError:
             f"the query reads a file that is not declared: {text}",
             'Name it in tables={"name": path} and select from that name: the cache must know what is read.',
         )
+    if text.startswith("Out of Memory"):
+        first = text.splitlines()[0]
+        return DataError(f"the query cannot be run: {first}", 'Give more: memory_limit="4GB", or sort and join less.')
     return DataError(f"the query cannot be run: {text}", "Mend the query; its tables are those of tables=.")
 
 

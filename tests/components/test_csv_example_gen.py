@@ -107,13 +107,13 @@ def test_patterns_that_share_a_file_or_lack_a_span_are_refused(tmp_path):
         CsvExampleGen.call(input_base=behind, out_dir=tmp_path / "b")
 
 
-def test_a_window_of_spans_takes_the_newest_version_of_each(tmp_path):
+def test_a_window_of_spans_takes_the_newest_version_of_each(tmp_path, run):
     for span, version, rows in ((1, 1, (0, 5)), (2, 1, (5, 10)), (2, 2, (5, 11)), (3, 1, (20, 24))):
         write(tmp_path / f"span-{span}" / f"v{version}" / "rows.csv", rows_of(*rows))
     pattern = f"{tmp_path}/span-{{SPAN}}/v{{VERSION}}/*.csv"
 
     def read(name, files):
-        found = CsvExampleGen.call(input_base=files, out_dir=tmp_path / name).examples
+        found = run(CsvExampleGen(input_base=files), name=name)["CsvExampleGen"].outputs["examples"]
         every = [id_ for table in found.read().values() for id_ in ids(table)]
         return sorted(every), found.properties["spans"]
 
@@ -255,7 +255,10 @@ def test_a_parameter_may_name_the_folder(tmp_path, run, data):
         ({"input_base": "a", "boundaries": ["2013-01-01"]}, "boundaries= without split_by_time="),
         ({"input_base": "a", "split_by_time": "d", "boundaries": [1], "split_by": "c"}, "split_by= and split_by_time="),
         ({"input_base": "a", "splits": ["train", "eval"]}, "has no ratios"),
-        ({"input_base": "a", "split_by_time": "d", "boundaries": [1], "splits": ["x"]}, "make 2 splits, splits= names 1"),
+        (
+            {"input_base": "a", "split_by_time": "d", "boundaries": [1], "splits": ["x"]},
+            "make 2 splits, splits= names 1",
+        ),
         ({"input_base": "a", "on_bad_row": "skip"}, "on_bad_row"),
         ({"input_base": 3}, "expected a path"),
     ],
