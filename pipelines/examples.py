@@ -8,9 +8,10 @@ change it.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -160,6 +161,9 @@ class ExamplesWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
+            return
+        for writer in self._splits.values():
+            writer.abandon()
 
     def _split(self, name: str) -> _SplitWriter:
         if name not in self._splits:
@@ -168,8 +172,12 @@ class ExamplesWriter:
 
 
 class _SplitWriter:
+    """Writes one split. Encoding, writing and digesting go on in a thread beside whoever makes the rows."""
+
     def __init__(self, uri: str, name: str, schema: pa.Schema) -> None:
         self._uri, self._name, self._schema = uri, name, schema
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name}")
+        self._pending: deque[Future[None]] = deque()
         self._buffer: list[pa.RecordBatch] = []
         self._buffered_rows = 0
         self._buffered_bytes = 0
@@ -184,6 +192,7 @@ class _SplitWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         if batch.schema != self._schema:
             raise TypeError(f"split {self._name!r} takes rows of\n{self._schema}\nreceived\n{batch.schema}")
+        self.rows += batch.num_rows
         offset = 0
         while offset < batch.num_rows:
             piece = batch.slice(offset, ROW_GROUP_ROWS - self._buffered_rows)
@@ -198,18 +207,34 @@ class _SplitWriter:
                 self._flush()
 
     def close(self) -> list[Shard]:
-        if self._buffered_rows or (not self._shards and self._parquet is None):
+        if self._buffered_rows or not self.rows:
             self._flush()
+        self._settle(0)
+        self._thread.shutdown()
         self._end_shard()
         return self._shards
+
+    def abandon(self) -> None:
+        """Gives up: what was written stays without an index, and so is nothing."""
+        self._thread.shutdown(cancel_futures=True)
 
     def digest(self) -> list[Any]:
         return [self.rows, self._digest.hexdigest()]
 
     def _flush(self) -> None:
+        """Hands a row group to the thread; at most two wait, so memory stays bounded."""
+        self._pending.append(self._thread.submit(self._write_group, self._buffer, self._buffered_bytes))
+        self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
+        self._settle(2)
+
+    def _settle(self, most: int) -> None:
+        while len(self._pending) > most:
+            self._pending.popleft().result()
+
+    def _write_group(self, batches: list[pa.RecordBatch], size: int) -> None:
         import pyarrow as pa
 
-        table = pa.Table.from_batches(self._buffer, schema=self._schema).combine_chunks()
+        table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
         if self._parquet is None:
             self._begin_shard()
         if table.num_rows:
@@ -217,9 +242,7 @@ class _SplitWriter:
             self._groups.append(table.num_rows)
         for batch in table.to_batches():
             self._digest.update(batch)
-        self.rows += table.num_rows
-        self._shard_bytes += self._buffered_bytes
-        self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
+        self._shard_bytes += size
         if self._shard_bytes >= SHARD_BYTES:
             self._end_shard()
 
@@ -256,7 +279,10 @@ class _ColumnDigest:
     """Three running hashes of a column: validity, lengths, values; what lies in a null's slot is not hashed."""
 
     def __init__(self) -> None:
-        self._validity, self._lengths, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        # Not cryptographic: it tells rows apart, files have their SHA-256 beside it.
+        from xxhash import xxh3_128
+
+        self._validity, self._lengths, self._values = xxh3_128(), xxh3_128(), xxh3_128()
         self._child: _ColumnDigest | None = None
 
     def update(self, column: pa.Array) -> None:
