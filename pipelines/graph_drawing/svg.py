@@ -56,7 +56,9 @@ def to_svg(
     title = f"Pipeline {plan.name}: {len(graph.boxes)} steps"
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="hr-graph" role="img" aria-label="{_text(title)}"'
+            # An image has no links inside for a screen reader, a group has.
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="hr-graph" role="{"group" if hrefs else "img"}"'
+            f' aria-label="{_text(title)}"'
             f' viewBox="{_n(-MARGIN)} {_n(-MARGIN)} {_n(width)} {_n(height)}"'
             f' width="{_n(width)}" height="{_n(height)}">',
             f"<title>{_text(title)}</title>",

@@ -102,6 +102,8 @@ def feature_row(
         "mean": first.num_stats.mean if shown and first.HasField("num_stats") else -math.inf,
     }
     top = _top(first) if shown else ""
+    if figures[0].get("earliest"):
+        top = ", ".join(f"{split.split} {split.get('earliest')} to {split.get('latest')}" for split in figures)
     return FeatureRow(name, _type(first), marks, note, figures, top, "" if shift is None else number(shift, 2), keys)
 
 
@@ -278,29 +280,28 @@ def _figures(feature: Any, shown: bool) -> list[tuple[str, str]]:
 def _number_figures(feature: Any, total: float) -> list[tuple[str, str]]:
     stats = feature.num_stats
     arrow_type = _type(feature)
-    in_time = moment(0.0, arrow_type) is not None
-
-    def told(value: float) -> str:
-        return moment(value, arrow_type) or number(value)
-
+    if moment(0.0, arrow_type) is not None:
+        return _time_figures(feature, arrow_type)
     figures = [
-        ("zeros", "" if in_time else percent(stats.num_zeros / total)),
-        ("mean", told(stats.mean)),
-        ("std", _time_span(stats.std_dev, arrow_type) if in_time else number(stats.std_dev)),
-        ("min", told(stats.min)),
-        ("median", told(stats.median)),
-        ("max", told(stats.max)),
+        ("zeros", percent(stats.num_zeros / total)),
+        ("mean", number(stats.mean)),
+        ("std", number(stats.std_dev)),
+        ("min", number(stats.min)),
+        ("median", number(stats.median)),
+        ("max", number(stats.max)),
     ]
     five = _five(_buckets(feature, 1))
     if five is not None:
         parts = (("5 %", five.p5), ("25 %", five.p25), ("75 %", five.p75), ("95 %", five.p95))
-        figures += [(name, told(value)) for name, value in parts]
+        figures += [(name, number(value)) for name, value in parts]
     figures += [("NaN", number(h.num_nan)) for h in stats.histograms[:1] if h.num_nan]
     infinite = next((custom.num for custom in feature.custom_stats if custom.name == "num_infinite"), 0)
     return figures + ([("infinite", number(infinite))] if infinite else [])
 
 
-def _time_span(value: float, arrow_type: str) -> str:
-    """A spread of days or of microseconds, in days."""
-    days = value if arrow_type.startswith("date") else value / 86_400e6
-    return f"{number(days)} days" if math.isfinite(days) else ""
+def _time_figures(feature: Any, arrow_type: str) -> list[tuple[str, str]]:
+    """The figures of dates and timestamps, under names of their own: the columns of numbers are too narrow for them."""
+    stats = feature.num_stats
+    times = (("earliest", stats.min), ("mean date", stats.mean), ("median date", stats.median), ("latest", stats.max))
+    days = stats.std_dev if arrow_type.startswith("date") else stats.std_dev / 86_400e6
+    return [*((name, moment(value, arrow_type) or "") for name, value in times), ("std in days", number(days))]

@@ -477,6 +477,16 @@ def test_figures_are_those_of_the_data() -> None:
     assert late.splits[0].chart is not None and late.type == "bool"
 
 
+def test_dates_and_times_are_told_as_such() -> None:
+    days = [datetime(2013, 1, 1).date(), datetime(2013, 9, 30).date()]
+    instants = pa.array([STARTED, STARTED + timedelta(days=2)], pa.timestamp("ns", tz="UTC"))
+    table = statistics_table("s", statistics(train=pa.record_batch({"day": days, "at": instants})), Privacy())
+    day, at = (row.splits[0] for row in table.features)
+    assert (day.get("earliest"), day.get("latest")) == ("2013-01-01", "2013-09-30")
+    assert (at.get("earliest"), at.get("mean date")) == ("2024-05-01 12:00", "2024-05-02 12:00")
+    assert table.features[0].top == "train 2013-01-01 to 2013-09-30"
+
+
 def test_a_split_without_a_feature_and_a_feature_without_values() -> None:
     left = pa.record_batch({"a": pa.array([None, None], pa.float64()), "b": [1, 2]})
     right = pa.record_batch({"a": pa.array([None], pa.float64())})
