@@ -20,7 +20,8 @@ from headrace.pipelines.artifact_types import (
     Statistics,
     TransformGraph,
 )
-from headrace.pipelines.component import PipelineParameter, component
+from headrace.pipelines.channels import PipelineParameter
+from headrace.pipelines.component import component
 from headrace.pipelines.component_spec import Function, InputFiles
 from headrace.pipelines.errors import HeadraceError, PipelineError
 from headrace.pipelines.input_files import FilePattern
