@@ -153,10 +153,9 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_groups() -> None:
-    inner = Group(
-        "condition", "good", (step("Push", {"model": "Train.model"}, ["pushed"]),), outputs=(("pushed", Channel("Push", "pushed")),),
-        control=(("when", Comparison(">", Channel("Eval", "auc"), Const(0.6))),),
-    )  # fmt: skip
+    push = step("Push", {"model": "Train.model"}, ["pushed"])
+    when = (("when", Comparison(">", Channel("Eval", "auc"), Const(0.6))),)
+    inner = Group("condition", "good", (push,), outputs=(("pushed", Channel("Push", "pushed")),), control=when)
     plan = Plan(
         "p", (step("Train", {}, ["model"]), step("Eval", {}, ["auc"]), inner, step("Tell", {"x": "good.pushed"}, []))
     )
