@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from headrace.pipelines.function_ref import import_project_module, module_name, 
 from headrace.pipelines.pipeline import Pipeline, PipelineFunction
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.undefined_names import repaired, undefined_names
+
+
+_executed: set[str] = set()
 
 
 def load_plan(target: str, *, root: str | None = None) -> Plan:
@@ -69,8 +73,13 @@ def pipelines_in(module: types.ModuleType) -> dict[str, Pipeline | PipelineFunct
 
 
 def _execute(path: Path, root: str) -> types.ModuleType:
+    name = module_name(path, root)
+    if name in _executed:
+        # Executed before by a process that lives on: the file may say something else by now.
+        sys.modules.pop(name, None)
+    _executed.add(name)
     try:
-        return import_project_module(module_name(path, root), root)
+        return import_project_module(name, root)
     except SyntaxError as error:
         where = Location(error.filename or str(path), error.lineno or 1)
         raise PipelineError(Problem(f"not Python: {error.msg}", "mend the line", where, "syntax")) from None

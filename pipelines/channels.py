@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from headrace.pipelines import plan
 from headrace.pipelines.errors import Location, PipelineError, Problem
+from headrace.pipelines.parameter_kinds import Kind, annotation_of
 
 if TYPE_CHECKING:
     from headrace.pipelines.recorded_step import RecordedStep
@@ -105,6 +106,10 @@ class PipelineParameter(Unknown):
     name: str
     type: Any = str
     default: Any = ...
+
+    @property
+    def annotation(self) -> Any:
+        return annotation_of(self.type) if isinstance(self.type, Kind) else self.type
 
     def said(self) -> str:
         return f"parameter {self.name!r}"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from headrace.pipelines.artifact import Artifact, Direction
 from headrace.pipelines.errors import Location, PipelineError, Problem
+from headrace.pipelines.parameter_kinds import Kind
 from headrace.pipelines.plan import ArtifactSlot
 
 REQUIRED = inspect.Parameter.empty
@@ -217,6 +218,8 @@ def kind_of(annotation: Any) -> str:
     >>> kind_of(int), kind_of(list[str]), kind_of(dict[str, float] | None)
     ('int', 'list[str]', 'dict[str, float]?')
     """
+    if isinstance(annotation, Kind):
+        return str(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         for mark in args[1:]:

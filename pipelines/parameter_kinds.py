@@ -21,6 +21,10 @@ _SIMPLE: dict[str, Any] = {
 _OPTIONAL = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\?""")
 
 
+class Kind(str):
+    """A parameter's kind as text, where a Python notation has a type."""
+
+
 def annotation_of(kind: str) -> Any:
     """Gives the annotation of a kind; a name that only its component knows is Any.
 

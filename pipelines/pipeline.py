@@ -279,7 +279,7 @@ def _declared_parameters(
         entry = plan.PlanParameter(name, kind_of(parameter.type), None, parameter.default is ...)
         if not entry.required:
             try:
-                entry = replace(entry, default=encode(parameter.default, parameter.type))
+                entry = replace(entry, default=encode(parameter.default, parameter.annotation))
             except NotAllowed as error:
                 problems.append(Problem(f"default of parameter {name!r}: {error}", error.fix, location, "argument"))
         declared.append(entry)

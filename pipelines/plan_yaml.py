@@ -28,6 +28,7 @@ from headrace.pipelines.channels import OutputChannel, PipelineParameter
 from headrace.pipelines.component import Component
 from headrace.pipelines.errors import HeadraceError, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef, project_root
+from headrace.pipelines.parameter_kinds import Kind
 from headrace.pipelines.pipeline import build
 from headrace.pipelines.recorded_step import RecordedStep
 from headrace.pipelines.yaml_lines import YamlDocument, load_yaml
@@ -88,13 +89,6 @@ def _check_shape(document: YamlDocument) -> None:
         raise PipelineError(problems)
 
 
-class _Kind:
-    """A parameter's kind as text, where the other notations have a type."""
-
-    def __init__(self, kind: str) -> None:
-        self.__name__ = kind
-
-
 class _Reader:
     """Makes what the author of the other notations would have written."""
 
@@ -103,7 +97,7 @@ class _Reader:
         self._problems: list[Problem] = []
         self._nodes: list[Mapping[str, Any]] = document.value["nodes"]
         self._parameters = {
-            name: PipelineParameter(name, _Kind(entry["type"]), entry.get("default", ...))
+            name: PipelineParameter(name, Kind(entry["type"]), entry.get("default", ...))
             for name, entry in (document.value.get("parameters") or {}).items()
         }
 
