@@ -156,6 +156,9 @@ def Evaluator(
     blessing.blessed, blessing.reason = verdict.blessed, verdict.reason
     blessing.write({name: found[name] for name in ("blessed", "reason", "thresholds", "warnings")})
     blessing.link(model=model, baseline_model=baseline_model, predictions=predictions, examples=examples)
+    if not verdict.blessed:
+        # Also where nothing pushes: a model that failed its threshold must not end with exit code 0.
+        step_context().refuse(verdict.reason)
 
 
 def _headlines(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def Pusher(
     context = step_context()
     for blessing in (model_blessing, infra_blessing, skew_blessing):
         if blessing is not None and not blessing.blessed:
-            context.refuse(f"not pushed: {blessing.reason}")
+            context.refuse(blessing.reason)
             return Pushed(False, 0, blessing.reason)
     verdict = model_blessing.reason if model_blessing is not None else "pushed without a blessing, as the pipeline says"
     if model_blessing is None:

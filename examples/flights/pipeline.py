@@ -69,7 +69,7 @@ def flights(serving: str = "serving/flights", epochs: int = 1, seed: int = 0, we
         examples=examples,
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs["resolved"],
-        metrics=["auc", "log_loss", "calibration"],
+        metrics=["auc", "log_loss", "calibration", "calibration_error"],
         slices=["carrier", "origin"],
         thresholds={
             "auc": ValueThreshold(lower=0.67),

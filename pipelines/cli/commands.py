@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def graph(arguments: argparse.Namespace) -> int:
     from headrace.pipelines import graph_drawing
 
     draw: dict[str, Callable[[Plan], str]] = {
-        "text": graph_drawing.to_text,
+        "text": lambda drawn: graph_drawing.to_text(drawn, width=shutil.get_terminal_size((100, 24)).columns),
         "svg": graph_drawing.to_svg,
         "mermaid": graph_drawing.to_mermaid,
     }
@@ -91,7 +92,7 @@ def graph(arguments: argparse.Namespace) -> int:
     if arguments.output:
         Path(arguments.output).write_text(text, encoding="utf-8")
     else:
-        print(text)
+        print(text, end="" if text.endswith("\n") else "\n")
     return 0
 
 

@@ -74,6 +74,9 @@ class Console(Listener):
         rows = f"{step.rows:>12,} rows" if step.rows else " " * 17
         return f"  {step.id:{self._width}}  {painted} {seconds} {rows}  {redact(_reason(step))}".rstrip()
 
+    def warned(self, message: str) -> None:
+        self.print(f"warning: {redact(message)}")
+
     def run_finished(self, run: Run) -> None:
         seconds = time.monotonic() - self._began
         cached = sum(step.state is StepState.CACHED for step in run.steps.values())
@@ -173,6 +176,9 @@ class JsonConsole(Listener):
             warnings=list(step.warnings),
             results=dict(step.results),
         )
+
+    def warned(self, message: str) -> None:
+        self._say(event="warning", message=redact(message))
 
     def run_finished(self, run: Run) -> None:
         refusals = [step.refusal for step in run.steps.values() if step.refusal]

@@ -364,10 +364,12 @@ class Driver:
             return run
         try:
             from headrace.pipelines.report import write_run_report
-        except ImportError:
-            return run
 
-        return write_run_report(run)
+            return write_run_report(run)
+        except Exception as error:
+            # The run is over and recorded: a fault of its picture must not change how it ended.
+            self.listener.warned(f"report.html could not be written: {type(error).__name__}: {error}")
+            return run
 
 
 def _with(step: StepRun, **changes: Any) -> StepRun:
