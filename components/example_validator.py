@@ -29,7 +29,14 @@ def ExampleValidator(
 ) -> None:
     """Compares statistics with a schema, with earlier statistics (drift) and with those of serving data (skew).
 
-    Clean data gives no anomaly. Drift and skew are measured where the schema has a comparator with a threshold.
+    Clean data gives no anomaly. Drift and skew are measured where the schema states a threshold, in lines that a
+    hand-edited schema (ImportSchemaGen, into SchemaGen as `imported_schema`) adds to what is inferred::
+
+        feature { name: "carrier" drift_comparator { infinity_norm { threshold: 0.1 } } }
+        feature { name: "distance" drift_comparator { jensen_shannon_divergence { threshold: 0.05 } } }
+
+    `skew_comparator` is written in the same way. `infinity_norm` is of strings: the largest change of a value's share.
+    With anomalies that `fail_on` names, the step ends as failed and what depends on it does not run; its output stays.
 
     Args:
         statistics: Statistics of every split.
@@ -39,10 +46,11 @@ def ExampleValidator(
         previous_statistics: Earlier statistics, such as a Resolver's.
         serving_statistics: Statistics of serving data.
         environment: The environment of the schema that applies, such as ``"SERVING"``.
-        fail_on: What stops the run: ``"any"`` anomaly, those of severity ``"error"``, ``"never"``, or a list of
-            columns.
+        fail_on: What stops the run: ``"any"`` anomaly; ``"error"``, any but a new column and a comparison that has
+            nothing to compare with; ``"never"``; or a list of columns.
 
-    With anomalies that `fail_on` names, the step ends as failed, with its output kept.
+    Raises:
+        DataError: `fail_on` names a column that there is not.
 
     >>> ExampleValidator(                                                                   # doctest: +SKIP
     ...     statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
@@ -64,6 +72,8 @@ def ExampleValidator(
     anomalies.found = len(lines)
     anomalies.link(statistics=statistics, schema=schema)
     stopping = _stopping(found, fail_on)
+    if isinstance(fail_on, list) and (unknown := sorted(set(fail_on) - _columns(statistics, schema))):
+        raise DataError(f"fail_on names {unknown[0]!r}, which neither schema nor data has", "correct the column's name")
     if not stopping:
         for _, line in lines[:5]:
             step_context().warn(line)
@@ -92,6 +102,13 @@ def _lines(found: anomalies_pb2.Anomalies) -> list[tuple[str, str]]:
     return lines
 
 
+def _columns(statistics: Statistics, schema: Schema) -> set[str]:
+    from headrace.transforms.statistics.fields import columns_of
+
+    in_data = {name for dataset in statistics.read().datasets for name in columns_of(dataset)}
+    return in_data | {feature.name for feature in schema.read().feature}
+
+
 def _stopping(found: anomalies_pb2.Anomalies, fail_on: str | list[str]) -> set[str]:
     """The columns whose anomalies stop the run."""
     columns = {column for column, _ in _lines(found)}
@@ -111,6 +128,8 @@ def _offending_rows(examples: Examples, found: anomalies_pb2.Anomalies) -> list[
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     columns = [name for name in found.anomaly_info if name in examples.schema.names]
+    if not columns:
+        return rows
     for split in examples.splits:
         before: dict[str, int] = {}
         for group in examples.row_groups(split):
@@ -124,6 +143,6 @@ def _offending_rows(examples: Examples, found: anomalies_pb2.Anomalies) -> list[
                         {**place, "column": offending.column, "value": offending.value, "reason": offending.reason}
                     )
             before[group.uri] = before.get(group.uri, 0) + batch.num_rows
-            if columns and all(seen.get(name, 0) >= SHOWN_ROWS for name in columns):
+            if all(seen.get(name, 0) >= SHOWN_ROWS for name in columns):
                 return rows
     return rows

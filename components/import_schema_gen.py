@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.pipelines import InputFiles, Output, Schema, component
+from headrace.pipelines import InputFiles, Output, Schema, component, storage
 from headrace.pipelines.errors import DataError
 
 
@@ -24,11 +24,13 @@ def ImportSchemaGen(schema: Output[Schema], *, schema_file: InputFiles) -> None:
     """
     from google.protobuf import text_format
 
-    [path] = schema_file.paths
+    paths = [] if isinstance(schema_file, dict) else list(schema_file.paths)
+    if len(paths) != 1:
+        raise DataError(f"expected one schema file, received {len(paths) or 'files by name'}", "name the file itself")
+    [path] = paths
     message = Schema.message_class()()
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            text_format.Parse(file.read(), message)
-    except text_format.ParseError as error:
+        text_format.Parse(storage.read_bytes(path).decode(), message)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise DataError(f"expected a Schema message in text form: {error}", "mend the line", file=path) from error
     schema.write(message)

@@ -32,13 +32,15 @@ def SchemaGen(
 
     >>> SchemaGen(statistics=statistics_gen.outputs["statistics"], sensitive=["name"])  # doctest: +SKIP
     """
-    from headrace.transforms.schema import check_schema, infer_schema, merge_schemas
+    from headrace.transforms.schema import check_schema, infer_schema, mark_sensitive, merge_schemas
 
     measured = statistics.read()
     try:
-        inferred = infer_schema(measured, infer_feature_shape=infer_feature_shape, sensitive=sensitive or ())
+        inferred = infer_schema(measured, infer_feature_shape=infer_feature_shape)
         if imported_schema is not None:
             inferred = merge_schemas(inferred, imported_schema.read())
+        # After the merge: no edit by hand lifts what the pipeline says.
+        mark_sensitive(inferred, sensitive or ())
         check_schema(inferred, measured)
     except ValueError as error:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.pipelines import Examples, Input, Output, Statistics, component, step_context
+from headrace.pipelines.errors import DataError
 
 
 @component(imports=("apache_beam",))
@@ -30,6 +31,7 @@ def StatisticsGen(
         top_values: How many of the most frequent values are named.
 
     Raises:
+        DataError: There is no such split.
         TypeError: A column has a type that the feature model does not have.
 
     >>> StatisticsGen(examples=example_gen.outputs["examples"])  # doctest: +SKIP
@@ -39,6 +41,8 @@ def StatisticsGen(
     from headrace.transforms.statistics import StatisticsSummarizer, to_proto
 
     context = step_context()
+    if unknown := [split for split in splits or () if split not in examples.splits]:
+        raise DataError(f"no split {unknown[0]!r}; the examples have {', '.join(examples.splits)}", "correct splits=")
     chosen = splits or examples.splits
     groups = {split: [RowGroup(*group) for group in examples.row_groups(split)] for split in chosen}
     total = sum(group.rows for listed in groups.values() for group in listed)

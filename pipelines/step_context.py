@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.pipelines.errors import StoreError
 from headrace.pipelines.store.records import History
@@ -49,7 +50,7 @@ class StepContext:
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
-    def engine(self) -> str:
+    def engine(self) -> Literal["beam", "direct"]:
         """How data passes run: ``"beam"``, or ``"direct"`` in a sample run."""
         return "direct" if self.sample is not None else "beam"
 
@@ -113,11 +114,12 @@ _CURRENT: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("h
 
 def step_context() -> StepContext:
     """Gives the context of the step that is running; outside one, a context of its own."""
-    context = _CURRENT.get()
-    if context is None:
-        context = StepContext()
-        _CURRENT.set(context)
-    return context
+    return _CURRENT.get() or _outside()
+
+
+@functools.cache
+def _outside() -> StepContext:
+    return StepContext()
 
 
 def inside_a_step() -> bool:

@@ -154,7 +154,8 @@ def test_a_planted_fault_gives_exactly_that_and_its_rows(fault):
     assert reasons(anomalies) == {column: [reason]}
     info = anomalies.anomaly_info[column]
     assert text in info.description and list(info.path.step) == [column] and info.short_description
-    assert info.severity == anomalies_pb2.AnomalyInfo.ERROR
+    warned = reason in ("SCHEMA_NEW_COLUMN", "COMPARATOR_CONTROL_DATA_MISSING")
+    assert info.severity == (anomalies_pb2.AnomalyInfo.WARNING if warned else anomalies_pb2.AnomalyInfo.ERROR)
     found = find_rows(batch_of(table), anomalies)
     if rows is None:
         assert len(found) == 20

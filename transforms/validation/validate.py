@@ -17,6 +17,8 @@ from headrace.transforms.validation.distances import (
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 Types = anomalies_pb2.AnomalyInfo
+# What harms no model that is trained or served on the data: more than was expected, or nothing to compare with.
+WARNINGS = (Types.SCHEMA_NEW_COLUMN, Types.COMPARATOR_CONTROL_DATA_MISSING)
 Measurement = anomalies_pb2.DriftSkewInfo.Measurement
 Dataset: TypeAlias = statistics_pb2.DatasetFeatureStatistics
 
@@ -47,6 +49,8 @@ def validate(
 
     Returns:
         The standard proto: `anomaly_info` by column, each with its reasons; `dataset_anomaly_info` for numbers of rows.
+        The severity is `WARNING` of a column that the schema does not have and where there is nothing to compare with,
+        otherwise `ERROR`.
 
     Example:
         >>> import pyarrow as pa
@@ -224,7 +228,8 @@ def _record(
 
 
 def _add(info: anomalies_pb2.AnomalyInfo, reason: Reason, where: str) -> None:
-    info.severity = anomalies_pb2.AnomalyInfo.ERROR
+    severity = Types.WARNING if reason.type in WARNINGS else Types.ERROR
+    info.severity = max(info.severity, severity)
     info.reason.add(type=reason.type, short_description=reason.short, description=f"{where}{reason.text}")
 
 
