@@ -9,7 +9,7 @@ import pytest
 from headrace.components.bulk_inferrer import BulkInferrer
 from headrace.components.evaluation import prediction_shards
 from headrace.components.evaluator import Evaluator
-from headrace.pipelines import Examples, Model
+from headrace.pipelines import Examples, Model, Predictions
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,17 @@ def test_each_row_has_its_prediction_in_order(model, tmp_path, monkeypatch):
         f"{name or ''}:{7 if n is None else n}" for name, n in zip(*(source[c].to_pylist() for c in ("name", "n")))
     ]
     assert table["word"].to_pylist() == expected
+
+
+def test_on_a_root_that_is_no_folder(model, tmp_path):
+    examples = examples_of("memory://bulk/examples", eval=rows(300))
+    predictions = Predictions("memory://bulk/predictions")
+    BulkInferrer.function(examples=examples, model=model, predictions=predictions, output_columns=["id", "x"])
+    predictions.commit({})
+    found = Evaluator.call(
+        predictions=Predictions.open(predictions.uri), label="x", prediction="twice", slices=["id"], out_dir=tmp_path
+    )
+    assert found.evaluation.read()["rows"] == 300
 
 
 def test_its_predictions_can_be_evaluated(model, tmp_path):
