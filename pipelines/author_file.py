@@ -14,7 +14,6 @@ from headrace.pipelines.pipeline import Pipeline, PipelineFunction
 from headrace.pipelines.plan import Plan
 from headrace.pipelines.undefined_names import repaired, undefined_names
 
-
 _executed: set[str] = set()
 
 

@@ -112,10 +112,14 @@ class RecordedStep:
                 problems.append(Problem(f"{self.id}.{name}: {error}", error.fix, self.location, "argument"))
             except PipelineError as error:
                 problems += [
-                    replace(p, what=f"{self.id}.{name}: {p.what}", where=p.where or self.location)
-                    for p in error.problems
+                    replace(p, what=f"{self.id}.{name}: {p.what}", where=self._nearest(p)) for p in error.problems
                 ]
         return inputs, arguments, problems
+
+    def _nearest(self, problem: Problem) -> Location:
+        """The problem's own line when it is in the author's file, such as a lambda's; else that of the call."""
+        here = problem.where is not None and problem.where.file == self.location.file
+        return problem.where if here and problem.where is not None else self.location
 
     def _checked(self) -> Iterator[Problem]:
         """What the component itself says of arguments that do not go together."""
