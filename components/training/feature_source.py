@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import keras
 import numpy as np
 import pyarrow as pa
 from headrace.components.missing_values import missing_in_target, null_counts
 from headrace.components.training.batch_stream import BatchStream, Structure
 from headrace.components.training.targets import Target, check_present
 from headrace.pipelines import Examples
+from headrace.pipelines.errors import PipelineError, Problem
 from headrace.transforms.keras_graph import SavedTransform, feature_batch_to_tensors
 from headrace.transforms.row_groups import RowGroup, read
 
@@ -31,6 +34,8 @@ class FeatureSource:
         labels: Its labels by the name of the output that is trained towards each; by "" the one label of a model that
             has one output.
         weight: The weight of a row, or None.
+        arrangement: The features' names in the structure that the model was built on; None for a dict by name. Keras
+            takes a dict of other keys than the model's by position, silently.
     """
 
     examples: Examples
@@ -38,11 +43,27 @@ class FeatureSource:
     features: Sequence[str]
     labels: Mapping[str, Target]
     weight: Target | None = None
+    arrangement: Any = None
 
     @property
     def transformed(self) -> bool:
         """Whether the rows are features already."""
         return bool(self.examples.properties.get("transformed"))
+
+    def for_model(self, model: keras.Model) -> FeatureSource:
+        """The same rows with the features that a model takes, arranged as it was built.
+
+        Raises:
+            PipelineError: It has an input that is no feature.
+        """
+        if not getattr(model, "inputs", None):
+            return self
+        taken = [one.name for one in model.inputs]
+        if unknown := [name for name in taken if name not in self.features]:
+            what = f"the model's inputs {unknown} are no features; there are {', '.join(self.features)}"
+            raise PipelineError(Problem(what, "build it on the tensors that build_model receives", code="build-model"))
+        arrangement = keras.tree.map_structure(lambda one: one.name, model.input)
+        return replace(self, features=[name for name in self.features if name in taken], arrangement=arrangement)
 
     def targets(self) -> list[tuple[str, Target]]:
         """Labels and weight, each with what it is."""
@@ -83,7 +104,8 @@ class FeatureSource:
     def expand(self, rows: pa.RecordBatch) -> Structure:
         """Stored rows as what Keras takes: (features,), (features, label) or (features, label, weight)."""
         specs = self.transform.feature_specs
-        parts: list[Structure] = [feature_batch_to_tensors(rows, {name: specs[name] for name in self.features})]
+        features = feature_batch_to_tensors(rows, {name: specs[name] for name in self.features})
+        parts: list[Structure] = [features if self.arrangement is None else _arranged(features, self.arrangement)]
         labels = {output: label.array(rows) for output, label in self.labels.items()}
         if labels:
             parts.append(labels.get("", labels))
@@ -137,3 +159,12 @@ class FeatureSource:
         return pa.schema(
             [raw.field(name) if raw is not None and name in beside else stored.field(name) for name in names]
         )
+
+
+def _arranged(features: Mapping[str, np.ndarray], names: Any) -> Structure:
+    # tf.data would make one tensor of a list.
+    if isinstance(names, Mapping):
+        return {key: _arranged(features, inner) for key, inner in names.items()}
+    if isinstance(names, list | tuple):
+        return tuple(_arranged(features, inner) for inner in names)
+    return features[names]

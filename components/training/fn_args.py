@@ -36,7 +36,7 @@ class FnArgs:
     Example:
         >>> def run_fn(fn_args):                                                     # doctest: +SKIP
         ...     model = my_model(fn_args.features())
-        ...     model.fit(fn_args.dataset("train", shuffle=True), epochs=fn_args.epochs)
+        ...     model.fit(fn_args.dataset("train", shuffle=True, model=model), epochs=fn_args.epochs)
         ...     fn_args.export(model)
     """
 
@@ -67,15 +67,20 @@ class FnArgs:
         """The same as `transform_graph_path`."""
         return self.transform_graph_path
 
-    def dataset(self, split: str, batch_size: int | None = None, *, shuffle: bool = False) -> Any:
+    def dataset(
+        self, split: str, batch_size: int | None = None, *, shuffle: bool = False, model: keras.Model | None = None
+    ) -> Any:
         """A split as a `tf.data.Dataset` of (features, label) or (features, label, weight), one epoch.
 
         Args:
             split: The split.
             batch_size: Rows of a batch; the pipeline's when None.
             shuffle: Whether to permute the rows, each epoch in its own way.
+            model: The model that is fed, to get the features that it takes, arranged as it was built; all features by
+                name when None.
         """
-        return self._source.stream(split, batch_size or self.batch_size, shuffle=shuffle, seed=self.seed).dataset()
+        source = self._source if model is None else self._source.for_model(model)
+        return source.stream(split, batch_size or self.batch_size, shuffle=shuffle, seed=self.seed).dataset()
 
     def features(self) -> Features:
         """The features as KerasTensors with static shapes; `.spec[name]` has vocabulary and size."""
@@ -88,11 +93,10 @@ class FnArgs:
             model: The model, built on `features()`.
             output_names: Names of its outputs; the pipeline's when None.
         """
+        from headrace.components.training.export import export
         from headrace.components.training.warm_start import save_weights
-        from headrace.transforms.keras_graph import export_serving_model
 
-        names = output_names or self.output_names
-        export_serving_model(model, self._source.transform, self.serving_model_dir, output_names=names)
+        export(model, self._source, Path(self.serving_model_dir), output_names or self.output_names)
         save_weights(model, Path(self.model_run_dir))
 
     @property

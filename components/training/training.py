@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+from headrace.components.training.export import export
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
@@ -18,13 +20,7 @@ from headrace.components.user_code import user_code
 from headrace.pipelines import Examples, Model, Schema, TransformGraph, step_context, storage
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import DataError, PipelineError, Problem
-from headrace.transforms.keras_graph import (
-    SavedTransform,
-    analyze_and_trace,
-    export_serving_model,
-    load_transform,
-)
-from headrace.transforms.keras_graph.serving import model_features
+from headrace.transforms.keras_graph import SavedTransform, analyze_and_trace, load_transform
 
 
 @dataclass(frozen=True)
@@ -149,8 +145,7 @@ def by_build_model(
     """Builds the model, trains it and exports it."""
     folder = output.path / "training"
     model = _build(build_model, source, settings.hyperparameters)
-    # Keras takes a dict with more keys than a functional model has inputs by position, silently.
-    source = replace(source, features=model_features(model, source.transform))
+    source = source.for_model(model)
     if given.base_model is not None:
         warm_start(model, given.base_model)
     checkpoints = _checkpoint_folder(given, build_model, settings) if settings.checkpoint_every is not None else None
@@ -169,7 +164,7 @@ def by_build_model(
     )
     with user_code("the training of build_model's model"):
         fit(model, source, how, folder)
-    export_serving_model(model, source.transform, output.saved_model_path, output_names=settings.output_names)
+    export(model, source, output.saved_model_path, settings.output_names)
     save_weights(model, folder)
     if checkpoints is not None:
         storage.remove_tree(checkpoints)
@@ -259,7 +254,9 @@ def by_run_fn(
         output_names=settings.output_names,
         source=source,
     )
-    with user_code("run_fn"):
+    with user_code("run_fn"), warnings.catch_warnings():
+        # Keras would then take the features by position.
+        warnings.filterwarnings("error", message="The structure of `inputs` doesn't match")
         run_fn(fn_args)
     if not (output.saved_model_path / "saved_model.pb").exists():
         what = f"expected a SavedModel in fn_args.serving_model_dir ({output.saved_model_path}), run_fn wrote none"
