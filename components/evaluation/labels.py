@@ -84,8 +84,7 @@ class Target:
 
 
 def target(name: str, columns: Sequence[str], transform: str | None, classes: Sequence[str] | None = None) -> Target:
-    """Finds a label or weight: among the outputs of `preprocessing_fn`, as the Trainer does, otherwise among the
-    columns.
+    """Finds a label or weight: as the Trainer, first among `preprocessing_fn`'s outputs, then among the columns.
 
     Raises:
         ValueError: It is in neither.

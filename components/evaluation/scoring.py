@@ -106,8 +106,10 @@ def _numbers(column: pa.Array, name: str) -> NDArray[Any]:
 
 
 def infer_task(predicted: Predicted, output: str) -> Task:
-    """What an output predicts, from its first rows: classes if it has several numbers a row, 0 or 1 if the labels are
-    and the predictions are probabilities, otherwise a number. The pass over all rows refuses those that do not fit.
+    """What an output predicts, from its first rows.
+
+    Classes if it has several numbers a row; 0 or 1 if the labels are and the predictions are probabilities; otherwise a
+    number. The pass over all rows refuses those that do not fit.
     """
     predictions, labels = predicted.predictions[MODEL][output], predicted.labels[output]
     if predictions.ndim == 2:

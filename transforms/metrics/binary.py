@@ -170,8 +170,7 @@ class CalibrationError(Metric):
 
 
 class Decisions(Metric):
-    """The confusion counts where a prediction above a threshold means 1 (`prediction > threshold`, as Keras), and their
-    ratios.
+    """The confusion counts at a decision threshold, and their ratios: `prediction > threshold` means 1, as in Keras.
 
     Accuracy, precision, recall and specificity have Wilson intervals. F1 = 2 J / (1 + J) where J = tp / (tp + fp + fn)
     is a proportion, so its interval is J's, transformed.

@@ -79,8 +79,7 @@ class TopK(Sums):
 
 
 class ClassCounts(Metric):
-    """Accuracy, micro and macro F1 and the constants' figures, from counts by class. The class predicted is the most
-    probable.
+    """Accuracy, micro and macro F1, from counts by class; the class predicted is the most probable.
 
     Accuracy (with one class a row also micro F1) has a Wilson interval, macro F1 one by the jackknife over 20 blocks of
     rows. Macro F1 is over the classes that are among labels or predictions, as scikit-learn's.

@@ -1,5 +1,4 @@
-"""Area under the ROC and the precision-recall curve, exact up to a memory bound and with a known bound of error beyond
-it.
+"""Area under the ROC and the precision-recall curve: exact up to a memory bound, with a known error beyond it.
 
 The state is the weight of positives and negatives at each distinct (group, score). A score is a float32 and stands as
 an integer of the same order, so that dropping its lowest bits rounds it down to a coarser float. Bits are dropped only

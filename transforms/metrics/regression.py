@@ -48,8 +48,7 @@ class Errors(Sums):
 
 
 class Explained(Metric):
-    """R2, and the error of the best constant, the label's standard deviation. Interval of R2: jackknife over 20 blocks
-    of rows.
+    """R2, its interval by jackknife over 20 blocks of rows, and the error of the best constant, the label's deviation.
 
     The state is weight, label mean, label's squared deviations and squared errors of each block, merged by Chan, Golub
     and LeVeque's formula (1979), so that labels far from 0 lose no digits.

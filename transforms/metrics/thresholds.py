@@ -60,8 +60,7 @@ class ValueThreshold(_Fields):
 
 @dataclass(frozen=True)
 class ChangeThreshold(_Fields):
-    """The metric is better than the baseline model's by at least this much; a negative margin allows that much of a
-    loss.
+    """The metric is better than the baseline model's by a margin; a negative one allows that much of a loss.
 
     Args:
         absolute: Least improvement, in the metric's own unit. With `relative` None too, no loss at all is allowed.
