@@ -340,12 +340,18 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class CallResult:
-    """What `component.call` gives: outputs and output parameters as attributes, the verdict in `refusal`."""
+    """What `component.call` gives: outputs and output parameters as attributes.
+
+    Attributes:
+        refusal: Why the component declined to do what it is for, if it did.
+        rejection: Why what it looked at would stop a run, if it would.
+    """
 
     outputs: Mapping[str, Artifact]
     results: Mapping[str, Any]
     refusal: str | None = None
     warnings: tuple[str, ...] = ()
+    rejection: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name in self.outputs:
@@ -392,4 +398,6 @@ def call_component(component: Component, out_dir: Path, given: Mapping[str, Any]
         leave(token)
         context.close()
     made = {name: artifact for name, artifact in outputs.items() if name in committed}
-    return CallResult(made, results_of(component, returned), context.refusal, tuple(context.warnings))
+    return CallResult(
+        made, results_of(component, returned), context.refusal, tuple(context.warnings), context.rejection
+    )
