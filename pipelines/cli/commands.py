@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     from headrace.pipelines.cli.console import console_for
-    from headrace.pipelines.runner.driver import Driver
+    from headrace.pipelines.runner import run_plan
 
     plan = load_plan(arguments.file)
     if isinstance(arguments.debug, str):
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     listener = console_for(plan, arguments.file, as_json=arguments.json, live=not arguments.debug)
     with listener:
-        done = Driver(plan, options, listener).run()
+        done = run_plan(plan, options, listener)
     return done.exit_code
 
 

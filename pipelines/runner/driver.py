@@ -26,6 +26,7 @@ from headrace.pipelines.execution import OutputRecord, StepResult, execute
 from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.runner.attempt import GRACE, Attempt
+from headrace.pipelines.runner.imports import imports_of
 from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
 from headrace.pipelines.runner.schedule import Schedule
 from headrace.pipelines.runner.step_planning import (
@@ -39,16 +40,7 @@ from headrace.pipelines.runner.step_planning import (
     step_request,
     why_it_runs,
 )
-from headrace.pipelines.runner.workers import (
-    Event,
-    ForkedWorkers,
-    InProcessWorkers,
-    Job,
-    SpawnedWorkers,
-    Workers,
-    import_levels,
-    imports_of,
-)
+from headrace.pipelines.runner.workers import Event, ForkedWorkers, InProcessWorkers, Job, Workers, workers_for
 from headrace.pipelines.runs import Run, StepRun, open_recorded, read_run, run_folder
 from headrace.pipelines.store import History, NewArtifact, RunState, StepState, Store
 
@@ -62,9 +54,12 @@ class Driver:
         plan: What to run.
         options: How.
         listener: Who is told.
+        workers: A way to run steps that was started already, and that whoever started it closes.
     """
 
-    def __init__(self, plan: Plan, options: RunOptions, listener: Listener) -> None:
+    def __init__(
+        self, plan: Plan, options: RunOptions, listener: Listener, workers: ForkedWorkers | None = None
+    ) -> None:
         check_runnable(plan)
         self.plan, self.options, self.listener = plan, options, listener
         self.parameters = resolve_parameters(plan, options.parameters)
@@ -78,7 +73,8 @@ class Driver:
         self.attempts: dict[str, Attempt] = {}
         self.schedule = Schedule(plan.steps)
         self.ready: deque[Step] = deque()
-        self._workers: Workers | None = None
+        self._early_workers = workers
+        self._workers: Workers | None = workers
 
     def run(self) -> Run:
         """Runs the Plan to its end.
@@ -104,6 +100,8 @@ class Driver:
             self.folder = run_folder(self.root, self.plan.name, self.run_id)
             self.logs = self.home / "logs" / self.run_id
             self.logs.mkdir(parents=True, exist_ok=True)
+            if self._early_workers is not None:
+                self._early_workers.keep_log(str(self.logs / "imports.log"))
             self.listener.run_started(self.run_id, self.plan)
             try:
                 self._loop()
@@ -228,15 +226,7 @@ class Driver:
         if self._workers is None:
             running = [attempt.planned.step for attempt in self.attempts.values()]
             remaining = [*self.schedule.remaining(), *self.ready, *running]
-            if self.options.debug:
-                self._workers = InProcessWorkers(to_terminal=True)
-            elif self.root.startswith("memory://"):
-                self._workers = InProcessWorkers()
-            elif self.options.isolation == "spawn":
-                self._workers = SpawnedWorkers()
-            else:
-                levels = import_levels([imports_of(step) for step in remaining])
-                self._workers = ForkedWorkers(levels, str(self.logs / "imports.log"))
+            self._workers = workers_for(remaining, self.options, self.root, str(self.logs / "imports.log"))
         return self._workers
 
     def _handle(self, event: Event) -> None:

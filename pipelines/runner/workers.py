@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.execution import StepRequest, execute
 from headrace.pipelines.plan import Step
+from headrace.pipelines.runner.imports import Level, import_levels, imports_of, level_for
+from headrace.pipelines.runner.options import RunOptions
 
 CHILD, ZYGOTE = "headrace.pipelines.runner.child", "headrace.pipelines.runner.zygote"
 # How long a zygote may take to end, and how often the end of a process is looked for, in seconds.
 GRACE, POLL = 5.0, 0.05
-IMPORT_ORDER = ("pyarrow", "apache_beam", "tensorflow", "keras")
 
 
 @dataclass
@@ -77,6 +77,24 @@ class Workers(Protocol):
         """Ends whatever runs."""
 
 
+def workers_for(steps: Sequence[Step], options: RunOptions, root: str, log: str) -> Workers:
+    """Gives the way to run steps that the options ask for.
+
+    Args:
+        steps: All that may have to run.
+        options: How.
+        root: The pipeline root.
+        log: Path of the zygotes' own log.
+    """
+    if options.debug:
+        return InProcessWorkers(to_terminal=True)
+    if root.startswith("memory://"):
+        return InProcessWorkers()
+    if options.isolation == "spawn":
+        return SpawnedWorkers()
+    return ForkedWorkers(import_levels([imports_of(step) for step in steps]), log)
+
+
 class _Pipes:
     """The event pipes of the jobs that run."""
 
@@ -123,23 +141,6 @@ class _Pipes:
                 os.close(fd)
 
 
-def import_levels(needed: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Gives the chain of imports in which every step finds a level that holds all it needs, cheap modules first.
-
-    >>> import_levels([("keras",), ("pyarrow", "apache_beam"), ()])
-    [[], ['pyarrow'], ['apache_beam'], ['keras']]
-    """
-    wanted = {module for modules in needed for module in modules}
-    order = {module: number for number, module in enumerate(IMPORT_ORDER)}
-    return [[], *([module] for module in sorted(wanted, key=lambda module: (order.get(module, 99), module)))]
-
-
-def imports_of(step: Step) -> tuple[str, ...]:
-    """The modules that a step's process is to find imported: those of its component and of its artifacts' types."""
-    types = {*dict(step.interface.outputs).values(), *(slot.type for _, slot in step.interface.inputs)}
-    return tuple(sorted({*step.imports, *(module for name in types for module in artifact_class(name).imports)}))
-
-
 class ForkedWorkers:
     """Steps forked from a chain of zygotes.
 
@@ -148,7 +149,7 @@ class ForkedWorkers:
         log: Path of the zygotes' own log.
     """
 
-    def __init__(self, levels: list[list[str]], log: str) -> None:
+    def __init__(self, levels: Sequence[Level], log: str) -> None:
         self._levels, self._log = levels, log
         self._pipes = _Pipes()
         self._sent: dict[str, int] = {}
@@ -160,9 +161,10 @@ class ForkedWorkers:
         ours, theirs = zip(*(socket.socketpair() for _ in self._levels))
         self._sockets: list[socket.socket] = list(ours)
         fds = [end.fileno() for end in theirs]
+        levels = json.dumps([level.to_json() for level in self._levels])
         with Path(self._log).open("ab") as log_file:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-m", ZYGOTE, ",".join(map(str, fds)), json.dumps(self._levels)],
+                [sys.executable, "-m", ZYGOTE, ",".join(map(str, fds)), levels],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
@@ -172,8 +174,12 @@ class ForkedWorkers:
         for end in theirs:
             end.close()
 
+    def keep_log(self, log: str) -> None:
+        """Moves the zygotes' log to another place."""
+        self._log = str(Path(self._log).replace(log))
+
     def start(self, job: Job) -> None:
-        level = self._level(job.imports)
+        level = level_for(self._levels, job.imports)
         if self._sockets[level].fileno() < 0:
             # It died, as of lack of memory; the steps that still run on other levels end with their zygotes.
             self._end_zygotes()
@@ -186,15 +192,6 @@ class ForkedWorkers:
                 socket.send_fds(self._sockets[level], [json.dumps(job.message()).encode() + b"\n"], [write])
         finally:
             os.close(write)
-
-    def _level(self, imports: Sequence[str]) -> int:
-        needed = set(imports)
-        have: set[str] = set()
-        for number, modules in enumerate(self._levels):
-            have |= set(modules)
-            if needed <= have:
-                return number
-        return len(self._levels) - 1
 
     def wait(self, seconds: float | None) -> list[Event]:
         by_fd = {connection.fileno(): connection for connection in self._sockets if connection.fileno() >= 0}

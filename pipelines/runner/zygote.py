@@ -2,10 +2,10 @@
 
     driver --socket--> zygote (imports done) --fork--> one child per step --pipe--> driver
 
-Imports are paid once, beside the data steps, and a child starts in milliseconds. Zygotes form a chain: each forks the
-next and that one imports more, so that a step waits only for the imports it needs. A zygote runs no code of a step and
-no TensorFlow op, and so is safe to fork. When the driver's end of the socket closes, however the driver died, the
-zygote and all its children end.
+Imports are paid once, beside the data steps, and a child starts in milliseconds. Zygotes form a chain (see `imports`):
+each forks the next and that one imports more, so that a step waits only for the imports it needs. A zygote runs no code
+of a step and no TensorFlow op, and so is safe to fork. When the driver's end of the socket closes, however the driver
+died, the zygote and all its children end.
 
 Requests are JSON lines with one file descriptor, the pipe to the driver. A zygote answers `{"started": id, "pid": n}`
 and `{"exited": id, "status": n}`.
@@ -22,29 +22,31 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.pipelines.code_digest.digest import digest_definitions
 from headrace.pipelines.execution import StepRequest
 from headrace.pipelines.runner.child import run_child
+from headrace.pipelines.runner.imports import Level, preload, preload_later
 
 LEVEL_READY = "ready"
 
 
 def main(argv: list[str]) -> None:
-    """Serves one level of imports after the other: `argv` is the sockets' descriptors, then lists of modules."""
-    levels: list[list[str]] = json.loads(argv[1])
+    """Serves one level of imports after the other: `argv` is the sockets' descriptors, then the levels."""
+    levels = [Level.from_json(document) for document in json.loads(argv[1])]
     sockets = [socket.socket(fileno=int(fd)) for fd in argv[0].split(",")]
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A collection would write to pages that the children share.
     gc.disable()
-    for number, (modules, connection) in enumerate(zip(levels, sockets)):
-        failed = _preload(modules)
+    for number, (level, connection) in enumerate(zip(levels, sockets)):
+        failed = preload(level.module) if level.module else None
         _send(connection, {LEVEL_READY: number, "failed": failed})
         if number + 1 == len(levels):
-            _serve(connection)
+            _serve(connection, level.later)
             return
         if os.fork() == 0:
             # The child goes on to the next level; this process serves the level that is ready.
@@ -52,22 +54,12 @@ def main(argv: list[str]) -> None:
             continue
         for later in sockets[number + 1 :]:
             later.close()
-        _serve(connection)
+        _serve(connection, level.later)
         return
 
 
-def _preload(modules: list[str]) -> dict[str, str]:
-    """Imports modules; one that fails is told to the driver, the step that needs it fails with its traceback."""
-    failed = {}
-    for module in modules:
-        try:
-            __import__(module)
-        except Exception:
-            failed[module] = traceback.format_exc()
-    return failed
-
-
-def _serve(connection: socket.socket) -> None:
+def _serve(connection: socket.socket, later: Sequence[str]) -> None:
+    idle_imports = deque(later)
     selector = selectors.DefaultSelector()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -80,7 +72,10 @@ def _serve(connection: socket.socket) -> None:
     pending = b""
     fds: list[int] = []
     while True:
-        for key, _ in selector.select():
+        ready = selector.select(0 if idle_imports else None)
+        if not ready:
+            preload_later(idle_imports.popleft())
+        for key, _ in ready:
             if key.fileobj is connection:
                 data, received, _flags, _address = socket.recv_fds(connection, 1 << 16, 16)
                 if not data:
