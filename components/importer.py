@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import Any, TypeVar
 
 from headrace.pipelines import Artifact, Output, component, step_context, storage
 from headrace.pipelines.artifact import MANIFEST, digest_of
-from headrace.pipelines.errors import DataError
+from headrace.pipelines.errors import ArtifactError, DataError
 
 T = TypeVar("T", bound=Artifact)
+
+CHUNK = 1 << 20
+# What people edit by hand is small; of what is larger the size is compared.
+COMPARED_BYTES = 16 << 20
 
 
 @component(place="driver")
@@ -19,33 +24,77 @@ def Importer(
     """Brings an artifact that this pipeline did not make into it.
 
     A folder that is an artifact already (it has an `artifact.json`) is taken where it lies. The files of any other
-    folder are copied under the pipeline root, once for each content, and become an artifact of the type given.
+    folder are copied under the pipeline root, once for each content, and become an artifact of the type given. Their
+    content is looked at in every run, so that what depends on them runs again when they change.
 
     Args:
         result: The artifact.
         source_uri: Folder or URL.
         artifact_type: Its type, such as `Schema` or `Model`.
-        properties: Properties to set on files that were no artifact yet.
+        properties: Properties to set on files that were no artifact yet, such as ``{"blessed": True}``.
 
     Raises:
-        DataError: There is nothing at `source_uri`.
+        DataError: There is nothing at `source_uri`, or its files are no artifact of that type.
+        ArtifactError: The artifact there is of another type, or was changed since it was made.
 
     >>> Importer(source_uri="models/flights/3", artifact_type=Model).outputs["result"]          # doctest: +SKIP
     """
     source = storage.normalize(source_uri)
     if storage.exists(storage.join(source, MANIFEST)):
-        result.stand_for(artifact_type.open(source))
+        if properties is not None:
+            raise DataError(
+                "received properties= for what is an artifact already, with its own", "leave out properties=", source
+            )
+        result.stand_for(_unchanged(artifact_type.open(source)))
         return
-    files = [name for name, _ in storage.walk(source)]
-    if not files:
+    names = [name for name, _ in storage.walk(source)]
+    if not names:
         raise DataError("expected a folder with files, found none", "correct source_uri", file=source)
-    contents = {name: hashlib.sha256(storage.read_bytes(storage.join(source, name))).hexdigest() for name in files}
+    contents = {name: _sha256(storage.join(source, name)) for name in names}
     digest = digest_of([artifact_type.type_name(), contents, properties])
     target = storage.join(step_context().root, "imported", f"{artifact_type.type_name()}-{digest[:16]}")
     if not storage.exists(storage.join(target, MANIFEST)):
-        for name in files:
-            storage.write_bytes(storage.join(target, name), storage.read_bytes(storage.join(source, name)))
-        copy = artifact_type(target)
-        copy.properties.update(properties or {})
-        copy.commit({"imported_from": source})
+        _copy(source, artifact_type(target), names, properties or {})
     result.stand_for(artifact_type.open(target))
+
+
+def _copy(source: str, artifact: Artifact, names: list[str], properties: dict[str, Any]) -> None:
+    storage.remove_tree(artifact.uri)
+    for name, place in artifact.places_of(names).items():
+        with (
+            storage.open_file(storage.join(source, name)) as original,
+            storage.open_file(storage.join(artifact.uri, place), "wb") as copy,
+        ):
+            shutil.copyfileobj(original, copy, CHUNK)
+    artifact.properties.update(properties)
+    try:
+        artifact.commit({"imported_from": source})
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"the files there are no {artifact.type_name()}: {said}", "correct source_uri or artifact_type", source
+        ) from error
+
+
+def _unchanged(artifact: Artifact) -> Artifact:
+    """Gives an artifact back whose files are those of its manifest, since its digest is all that others look at."""
+    assert artifact.manifest is not None
+    sizes = dict(storage.walk(artifact.uri))
+    for name, entry in artifact.manifest.files.items():
+        same = sizes.get(name) == entry.size
+        if same and entry.size <= COMPARED_BYTES:
+            same = _sha256(storage.join(artifact.uri, name)) == entry.sha256
+        if not same:
+            raise ArtifactError(
+                f"{artifact.uri}: {name} was changed since the artifact was made\n    fix: delete its {MANIFEST}, "
+                "and its files are imported as they are now"
+            )
+    return artifact
+
+
+def _sha256(uri: str) -> str:
+    digest = hashlib.sha256()
+    with storage.open_file(uri) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -81,7 +81,7 @@ def Pusher(
         without_blessing: Push although no Evaluator was asked; the artifact records it.
 
     Raises:
-        DataError: The destination cannot be written.
+        DataError: The destination cannot be written, or the model is no SavedModel.
 
     >>> Pusher(                                                          # doctest: +SKIP
     ...     model=trainer.outputs["model"],
@@ -105,8 +105,10 @@ def Pusher(
         "blessed": model_blessing is not None,
     }
     versions = _versions(base)
-    version = versions[-1] if versions and _receipt(base, versions[-1]).get("model") == model.digest else 0
+    version = versions[-1] if versions and _holds(base, versions[-1], model.digest) else 0
     if not version:
+        if not (model.saved_model_path / "saved_model.pb").exists():
+            raise DataError("expected a SavedModel, found none: a model server cannot load it", file=model.uri)
         try:
             version = _push(model.saved_model_path, base, (versions[-1] if versions else 0) + 1, receipt)
         except OSError as error:
@@ -129,18 +131,18 @@ def _versions(base: str) -> list[int]:
     return sorted({int(name) for name in names if name.isdigit()})
 
 
-def _receipt(base: str, version: int) -> dict[str, Any]:
+def _holds(base: str, version: int, model: str) -> bool:
+    """Whether a version is whole and was made from the model with this digest."""
     place = storage.join(base, str(version), RECEIPT)
     if not storage.exists(place) or not storage.exists(storage.join(base, str(version), "saved_model.pb")):
-        return {}
-    document: dict[str, Any] = json.loads(storage.read_bytes(place))
-    return document
+        return False
+    return bool(json.loads(storage.read_bytes(place)).get("model") == model)
 
 
 def _push(saved_model: Path, base: str, version: int, receipt: Mapping[str, Any]) -> int:
     text = json.dumps(receipt, indent=1, sort_keys=True).encode()
     if storage.is_local(base):
-        return _push_by_rename(saved_model, storage.local_path(base), version, text)
+        return _push_by_rename(saved_model, storage.local_path(base), version, text, receipt["model"])
     target = storage.join(base, str(version))
     for path in sorted(saved_model.rglob("*"), key=lambda path: (path.name == "saved_model.pb", path)):
         if path.is_file() and path.name != "saved_model.pb":
@@ -151,8 +153,9 @@ def _push(saved_model: Path, base: str, version: int, receipt: Mapping[str, Any]
     return version
 
 
-def _push_by_rename(saved_model: Path, base: Path, version: int, receipt: bytes) -> int:
-    """Copies beside the versions, then renames: another push that took the number first moves this one to the next."""
+def _push_by_rename(saved_model: Path, base: Path, version: int, receipt: bytes, model: str) -> int:
+    """Copies beside the versions, then renames: another push that took the number first moves this one to the next,
+    unless it was of the same model."""
     base.mkdir(parents=True, exist_ok=True)
     draft = base / f".pushing-{uuid.uuid4().hex}"
     try:
@@ -166,6 +169,8 @@ def _push_by_rename(saved_model: Path, base: Path, version: int, receipt: bytes)
             except OSError:
                 if not (base / str(version)).exists():
                     raise
+                if _holds(str(base), version, model):
+                    return version
                 version += 1
     finally:
         shutil.rmtree(draft, ignore_errors=True)

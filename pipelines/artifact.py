@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -224,6 +224,11 @@ class Artifact:
 
     def write(self, value: Any) -> None:
         raise NotImplementedError(f"{self.type_name()} has no write(); write files under .path")
+
+    @classmethod
+    def places_of(cls, names: Collection[str]) -> dict[str, str]:
+        """Where files that are no artifact yet go in one of this type: their names -> names in the artifact."""
+        return {name: name for name in names}
 
     def semantic_digest(self, files: Mapping[str, FileEntry]) -> str:
         """Digest of what the artifact means; here the names and bytes of its files."""

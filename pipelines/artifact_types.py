@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +13,21 @@ from headrace.pipelines.errors import MissingExtra
 from headrace.pipelines.examples import Examples
 
 
-class ProtoArtifact(Artifact):
+class SingleFileArtifact(Artifact):
+    """An artifact whose payload is one file."""
+
+    file: ClassVar[str]
+
+    @classmethod
+    def places_of(cls, names: Collection[str]) -> dict[str, str]:
+        """One file is the payload, whatever it was called."""
+        return dict.fromkeys(names, cls.file) if len(names) == 1 else super().places_of(names)
+
+
+class ProtoArtifact(SingleFileArtifact):
     """An artifact whose payload is one standard message of tensorflow-metadata, as text or binary protobuf."""
 
     proto: ClassVar[tuple[str, str]]
-    file: ClassVar[str]
 
     @classmethod
     def message_class(cls) -> Any:
@@ -79,10 +89,8 @@ class Anomalies(ProtoArtifact):
     found = Property(int, "How many anomalies there are.")
 
 
-class JsonArtifact(Artifact):
+class JsonArtifact(SingleFileArtifact):
     """An artifact whose payload is one JSON document."""
-
-    file: ClassVar[str]
 
     def read(self) -> Any:
         return json.loads(storage.read_bytes(storage.join(self.uri, self.file)))
@@ -103,6 +111,12 @@ class SavedModelArtifact(Artifact):
     @property
     def saved_model_path(self) -> Path:
         return self.path / self.saved_model
+
+    @classmethod
+    def places_of(cls, names: Collection[str]) -> dict[str, str]:
+        """A bare SavedModel, such as a version that was pushed, goes where the type has its own."""
+        inside = f"{cls.saved_model}/" if "saved_model.pb" in names else ""
+        return {name: f"{inside}{name}" for name in names}
 
     def read(self) -> Any:
         """Loads the SavedModel with TensorFlow."""
