@@ -91,7 +91,11 @@ def target(name: str, columns: Sequence[str], transform: str | None, classes: Se
     """
     outputs = transform_in(transform).feature_specs if transform is not None else {}
     if name in outputs and set(outputs[name].columns) <= set(columns):
-        return Target(name, tuple(outputs[name].columns), transform)
+        needed = tuple(outputs[name].columns)
+        if outputs[name].is_column:
+            # The column itself: no graph need be loaded to read it.
+            return Target(name, needed, None, None if classes is None else tuple(classes))
+        return Target(name, needed, transform)
     if name in columns:
         return Target(name, (name,), None, None if classes is None else tuple(classes))
     known = list(dict.fromkeys([*outputs, *columns]))

@@ -35,6 +35,7 @@ class FeatureSpec:
         size: How many categories there are, special ones included; None if it is not categorical.
         vocabulary: The token of each category by index, special tokens included, where there is a vocabulary.
         boundaries: The bin boundaries of a Discretization.
+        is_column: Whether it is a raw column as it is, such as a label that only passes through.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FeatureSpec:
     size: int | None = None
     vocabulary: tuple[str | int, ...] | None = None
     boundaries: tuple[float, ...] | None = None
+    is_column: bool = False
 
     @property
     def categorical(self) -> bool:
@@ -113,7 +115,8 @@ def _describe(name: Any, tensor: Any) -> FeatureSpec:
             "reshape it, or pad it to a fixed length"
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    return replace(_categories(FeatureSpec(name, dtype, shape[1:], columns), tensor), encoding=_encoding(tensor))
+    spec = FeatureSpec(name, dtype, shape[1:], columns, is_column=symbolic_graph.is_input(tensor))
+    return replace(_categories(spec, tensor), encoding=_encoding(tensor))
 
 
 def _encoding(tensor: Any) -> Encoding:
