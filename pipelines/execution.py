@@ -93,6 +93,20 @@ class StepRequest:
         inputs = {name: [*map(follow, it)] if isinstance(it, list) else follow(it) for name, it in self.inputs.items()}
         return dataclasses.replace(self, root=root, inputs=inputs)
 
+    def with_code_of(self, project: str) -> StepRequest:
+        """The same step by the code that a project has now, edited or not."""
+
+        def here(ref: FunctionRef) -> FunctionRef:
+            return dataclasses.replace(ref, code_digest=ref.digest(project, self.code_path).digest)
+
+        functions = {
+            name: {"function": here(FunctionRef.from_json(value["function"])).to_json()}
+            for name, value in self.parameters.items()
+            if is_function(value)
+        }
+        parameters = {**self.parameters, **functions}
+        return dataclasses.replace(self, project=project, component=here(self.component), parameters=parameters)
+
     @classmethod
     def from_json(cls, text: str) -> StepRequest:
         document = _versioned(text, "headrace_step_request")

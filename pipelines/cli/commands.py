@@ -18,7 +18,7 @@ from headrace.pipelines.plan import Plan
 
 if TYPE_CHECKING:
     from headrace.pipelines.runner.options import RunOptions
-    from headrace.pipelines.runs import Run
+    from headrace.pipelines.runs import Run, StepRun
     from headrace.pipelines.store import Store
 
 
@@ -142,11 +142,25 @@ def logs(arguments: argparse.Namespace) -> int:
         for step in chosen:
             if len(chosen) > 1:
                 print(f"== {step.id}")
-            if step.log is None:
-                print(f"{step.id} has no log: it is {step.state.value}. {step.cache_reason}")
-            else:
-                print(redact(Path(step.log).read_text(errors="replace")), end="")
+            log, origin = _log_of(store, done, step)
+            if log is None:
+                print(
+                    f"{step.id} has no log: it is {step.state.value}. {(step.error or {}).get('message', '')}".rstrip()
+                )
+                continue
+            if origin.id != done.id:
+                print(f"== {step.id} was taken from run {origin.id}, where it said:")
+            print(redact(Path(log).read_text(errors="replace")), end="")
     return 0
+
+
+def _log_of(store: Store, done: Run, step: StepRun) -> tuple[str | None, Run]:
+    """The log of a step and the run in which it was written: of a cached one, that of the step it was taken from."""
+    record = next(record for record in reversed(store.steps(done.id)) if record.key.path == step.id)
+    if record.cached_from is None:
+        return step.log, done
+    origin = _read(store, record.cached_from.run_id)
+    return _log_of(store, origin, origin[record.cached_from.path])
 
 
 def runs(arguments: argparse.Namespace) -> int:
@@ -193,8 +207,12 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def rerun(arguments: argparse.Namespace) -> int:
-    """Runs a recorded StepRequest again in this process; its outputs go to a new folder, nothing is recorded."""
+    """Runs a recorded step again in this process, by the code that is here now.
+
+    Its outputs go to a new folder, and nothing is recorded.
+    """
     import dataclasses
+    import os
     import tempfile
 
     from headrace.pipelines.execution import StepRequest, execute
@@ -202,16 +220,19 @@ def rerun(arguments: argparse.Namespace) -> int:
     with _open_store(arguments) as store:
         done = _read(store, arguments.run)
         step = done[_match(arguments.step, list(done.steps))]
-    if step.log is None:
-        raise PipelineError(
-            Problem(f"{step.id} did not run in run {done.id}: it is {step.state.value}", "name a run in which it ran")
-        )
-    request = StepRequest.from_json(Path(step.log).with_suffix(".request.json").read_text())
+        log, origin = _log_of(store, done, step)
+    path = Path(log).with_suffix(".request.json") if log is not None else None
+    if path is None or not path.exists():
+        said = f"{step.id} did not run in run {done.id}: it is {step.state.value}"
+        raise PipelineError(Problem(said, "name a run in which it ran: --run"))
+    request = StepRequest.from_json(path.read_text())
     # A project that was moved has its code here; one that was not, where it was.
     project = request.project if Path(request.project).is_dir() else str(project_root(Path.cwd() / "x.py"))
-    request = dataclasses.replace(request.moved(done.root), project=project)
+    request = request.moved(origin.root).with_code_of(project)
     folder = tempfile.mkdtemp(prefix=f"headrace-{step.id}-")
     outputs = {name: storage.join(folder, name) for name in request.outputs}
+    if origin.plan is not None:
+        os.environ.update(origin.plan.step(step.id).settings.env)
     result = execute(dataclasses.replace(request, outputs=outputs), lambda event: None)
     if result.error is not None:
         print(result.error.traceback, file=sys.stderr, end="")
