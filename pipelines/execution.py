@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -242,7 +243,11 @@ def _rejection(context: StepContext) -> StepError | None:
 def describe(error: BaseException) -> StepError:
     """Gives an error's own words; of an error in the user's code, the user's traceback comes first."""
     shown = error.__cause__ if isinstance(error, UserCodeError) and error.__cause__ else error
-    lines = traceback.format_exception(shown)
+    ours = str(Path(__file__).parent) + os.sep
+    trace = shown.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(shown), shown, trace or shown.__traceback__)
     message = str(error) if str(error) else type(error).__name__
     return StepError(type(shown).__name__, message, "".join(lines))
 

@@ -36,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        from headrace.pipelines.extras import missing_extra
+
+        missing = missing_extra(error)
+        return _say(missing) if missing else _say_author_error(error)
     except Exception as error:
         return _say_author_error(error)
 

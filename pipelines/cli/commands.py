@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    from headrace.pipelines.runner.forecast import forecast
-
     planned = load_plan(arguments.file)
     if arguments.yaml:
         print(planned.to_yaml(), end="")
         return 0
+    from headrace.pipelines.runner.forecast import forecast
+
     forecasts = forecast(planned, _options(arguments))
     if arguments.json:
         print(json.dumps([vars(item) for item in forecasts]))

@@ -154,6 +154,8 @@ class ForkedWorkers:
         self._pipes = _Pipes()
         self._sent: dict[str, int] = {}
         self._pids: dict[str, int] = {}
+        # Jobs that were to be ended before their zygote had started them.
+        self._doomed: dict[str, bool] = {}
         self._pending: dict[socket.socket, bytes] = {}
         self._start_zygotes()
 
@@ -216,6 +218,8 @@ class ForkedWorkers:
             message = json.loads(line)
             if "started" in message:
                 self._pids[message["started"]] = message["pid"]
+                if message["started"] in self._doomed:
+                    _signal_group(message["pid"], self._doomed.pop(message["started"]))
                 yield Event(message["started"], "started", {"pid": message["pid"]})
             elif "exited" in message:
                 yield from self._ended(message["exited"], message["status"])
@@ -235,6 +239,8 @@ class ForkedWorkers:
     def kill(self, job: str, *, hard: bool) -> None:
         if job in self._pids:
             _signal_group(self._pids[job], hard)
+        elif job in self._sent:
+            self._doomed[job] = hard
 
     def close(self) -> None:
         for pid in self._pids.values():

@@ -46,7 +46,7 @@ STEPS = ("Gen", "Sum", "Path")
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:
-    """An S3 server on the loopback and the environment in which fsspec finds it; yields the environment and the root."""
+    """An S3 server on the loopback; gives the environment in which it is found."""
     server_module = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
