@@ -51,7 +51,10 @@ def _arguments(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"thresholds=: {error}", 'write metric -> threshold, such as {"auc": ValueThreshold(lower=0.7)}'
 
 
-@component(imports=("apache_beam", "keras"), check=_arguments)
+@component(
+    imports=("apache_beam", "keras", "headrace.transforms.beam_pass", "headrace.components.evaluation.outputs"),
+    check=_arguments,
+)
 def Evaluator(
     evaluation: Output[Evaluation],
     blessing: Output[Blessing],

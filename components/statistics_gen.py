@@ -6,7 +6,7 @@ from headrace.pipelines import Examples, Input, Output, Statistics, component, s
 from headrace.pipelines.errors import DataError
 
 
-@component(imports=("apache_beam",))
+@component(imports=("apache_beam", "headrace.transforms.beam_pass", "headrace.transforms.statistics"))
 def StatisticsGen(
     examples: Input[Examples],
     statistics: Output[Statistics],

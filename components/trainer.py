@@ -27,7 +27,7 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "expected build_model or run_fn, received neither", "pass build_model=, or run_fn= for full control"
     if len(functions) == 2:
         yield "expected build_model or run_fn, received both", "leave one of them out"
-    if given.get("build_model") is not None and not given.get("label"):
+    if given.get("build_model") is not None and given.get("label") in (None, {}):
         yield (
             "expected label=, received none: a model is trained towards something",
             "name an output of preprocessing_fn or a column",
@@ -50,7 +50,7 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 )
 
 
-@component(imports=("apache_beam", "keras"), check=_arguments_fit)
+@component(imports=("keras", "headrace.components.training.training"), check=_arguments_fit)
 def Trainer(
     examples: Input[Examples],
     model: Output[Model],

@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING
 
 from headrace.pipelines import Examples, Function, Input, Output, Schema, TransformGraph, component, step_context
 from headrace.pipelines.errors import DataError, PipelineError, Problem
-from headrace.transforms.row_groups import RowGroup, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from headrace.transforms.keras_graph import TracedTransform
+    from headrace.transforms.row_groups import RowGroup
 
 _AHEAD = 2
 """Row groups that are computed while another is written: what is held at once."""
 
 
-@component(imports=("apache_beam", "keras"))
+@component(
+    imports=(
+        "apache_beam",
+        "keras",
+        "headrace.transforms.beam_pass",
+        "headrace.transforms.keras_graph.traced_transform",
+    )
+)
 def Transform(
     examples: Input[Examples],
     schema: Input[Schema],
@@ -91,17 +98,23 @@ def Transform(
         nulls = {c: n for c, n in null_counts(train, traced.feature_specs[name].columns).items() if n}
         if nulls:
             context.warn(missing_in_target("label", name, nulls, train_split))
-    traced.save(transform_graph.path)
+    # Saving is Python's work, features are TensorFlow's and Arrow's: each takes a core of its own.
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(traced.save, transform_graph.path)
+        if materialize:
+            _write_features(examples, transformed_examples, traced, beside)
+        saving.result()
     transform_graph.link(schema=schema, examples=examples)
     if not materialize:
         transformed_examples.leave_out()
         return
-    _write_features(examples, transformed_examples, traced, beside)
     transformed_examples.properties["transformed"] = True
     transformed_examples.link(examples=examples, schema=schema)
 
 
 def _groups(examples: Examples, split: str) -> list[RowGroup]:
+    from headrace.transforms.row_groups import RowGroup
+
     if split not in examples.splits:
         near = difflib.get_close_matches(split, examples.splits, 1, 0.5)
         fix = f"did you mean {near[0]!r}?" if near else "pass train_split="
@@ -124,6 +137,7 @@ def _write_features(
 ) -> None:
     """Writes the features of every split, row group by row group, computed a little ahead of the writer."""
     import pyarrow as pa
+    from headrace.transforms.row_groups import RowGroup, read
 
     context = step_context()
     names = [field.name for field in beside]
