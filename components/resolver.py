@@ -27,9 +27,12 @@ def Resolver(
 
     Args:
         candidate: What is new.
-        resolved: What it is compared with.
+        resolved: What it is compared with; absent where there is none.
         strategy: ``"latest_blessed_model"``, the model that was blessed last; or ``"latest"``, what the candidate's
             own step made last, such as the previous statistics.
+
+    Raises:
+        StoreError: The step was told of no store.
 
     >>> baseline = Resolver(candidate=trainer.outputs["model"])       # doctest: +SKIP
     >>> Evaluator(..., baseline_model=baseline.outputs["resolved"])    # doctest: +SKIP

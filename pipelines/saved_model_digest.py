@@ -47,7 +47,12 @@ def saved_model_digest(folder: Path) -> str:
     assets = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "assets").glob("*"))
     }
-    constants = sorted(functions.attributes(node) for node in graph.graph_def.node if node.op == "Const")
+    bookkeeping = _object_graph(folder / "variables" / "variables")
+    constants = sorted(
+        functions.attributes(node)
+        for node in graph.graph_def.node
+        if node.op == "Const" and list(node.attr["value"].tensor.string_val) != bookkeeping
+    )
     parts = {
         "signatures": {
             name: _signature(signature) for name, signature in graph.signature_def.items() if not name.startswith("__")
@@ -91,6 +96,15 @@ def _tensors(prefix: Path) -> dict[str, str]:
             data = repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
             digests[key] = _sha(f"{value.dtype}{value.shape}".encode() + data)
     return digests
+
+
+def _object_graph(prefix: Path) -> list[bytes] | None:
+    """The checkpoint's object graph, which a constant of the graph repeats, generated names in it."""
+    if not prefix.with_suffix(".index").exists():
+        return None
+    from tensorflow.train import load_checkpoint
+
+    return [load_checkpoint(str(prefix)).get_tensor(_BOOKKEEPING[0])]
 
 
 class _Functions:
