@@ -1,4 +1,10 @@
-"""The distribution of numbers: exact counts of distinct values up to a bound, then sketches, from one sort a batch."""
+"""The distribution of numbers: exact counts of distinct values up to a bound, then sketches, from one sort a batch.
+
+Counting, moments and quantiles are those of Transform's layers (`weighted_values`, `moments`). What is for statistics
+alone: ints stay int64 and floats keep their width, as a schema must know the true extremes, where a layer sees float32;
+NaN and infinities are counted apart, so that one bad value does not hide the mean of the others, where a layer takes
+NaN for missing and refuses infinities in a mean; and the bound is low, because every number column has one of these.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,16 @@ import math
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from headrace.transforms.distinct import DistinctSketch, hash_numbers
 from headrace.transforms.moments import Moments
-from headrace.transforms.quantiles import QuantileSketch, weighted_quantiles
+from headrace.transforms.quantiles import QuantileSketch
+from headrace.transforms.weighted_values import add_up, count_numbers, weighted_quantiles
 
 Array = np.ndarray[Any, Any]
 
 # Distinct values up to which everything is exact. Below the rows of a row group: a column of mostly distinct numbers
 # becomes a sketch in the worker that read it, and merging stays cheap.
 EXACT_VALUES = 32_768
-_DENSE_RANGE = 1 << 17
-_PROBE = 1024
 
 
 class NumberCounts:
@@ -53,7 +56,7 @@ class NumberCounts:
         """Counts numbers, shape `(n,)`."""
         numbers = cls()
         if len(values):
-            numbers._fill(*_distinct_counts(values))
+            numbers._fill(*count_numbers(values))
         return numbers
 
     @classmethod
@@ -62,7 +65,7 @@ class NumberCounts:
         numbers = cls()
         present = counts > 0
         if present.any():
-            numbers._fill(*_sorted_counts(values[present], counts[present]), None)
+            numbers._fill(*add_up(values[present], counts[present]), None)
         return numbers
 
     def _fill(self, distinct: Array, counts: Array, present: Array | None) -> None:
@@ -116,7 +119,7 @@ class NumberCounts:
         self.maximum = max(self.maximum, other.maximum)
         if self._values is not None and other._values is not None:
             values = np.concatenate([self._values, other._values])
-            self._values, self._counts = _sorted_counts(values, np.concatenate([self._counts, other._counts]))
+            self._values, self._counts = add_up(values, np.concatenate([self._counts, other._counts]))
             if len(self._values) > EXACT_VALUES:
                 self._to_sketches()
             return
@@ -196,40 +199,3 @@ def _wide_edges(low: float, high: float, bins: int) -> Array:
     """Edges of a range wider than the largest float."""
     steps = np.arange(bins + 1) / bins
     return low * (1 - steps) + high * steps
-
-
-def _distinct_counts(values: Array) -> tuple[Array, Array, Array | None]:
-    """Distinct values in ascending order, their counts, and all values sorted where that was the way to get them."""
-    if values.dtype.kind in "iu":
-        low, high = int(values.min()), int(values.max())
-        if high - low < min(_DENSE_RANGE, 4 * len(values) + 256):
-            dense = np.bincount(values - low)
-            occurring = np.flatnonzero(dense)
-            return occurring + low, dense[occurring], None
-    elif _few_distinct(values):
-        counted = pc.value_counts(pa.array(values))
-        numbers, counts = (counted.field(i).to_numpy(zero_copy_only=False) for i in (0, 1))
-        return *_sorted_counts(numbers, counts), None
-    ordered = np.sort(values)
-    return *_run_lengths(ordered), ordered
-
-
-def _few_distinct(values: Array) -> bool:
-    """Whether a hash table is cheaper than a sort: judged on a sample; either way gives the same."""
-    sample = values[:: max(1, len(values) // _PROBE)][:_PROBE]
-    return len(np.unique(sample)) * 2 < len(sample)
-
-
-def _run_lengths(ordered: Array) -> tuple[Array, Array]:
-    """Distinct values of a sorted array and their counts; NaNs, at the end, count one by one."""
-    changes = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    starts = np.concatenate([[0], changes])
-    return ordered[starts], np.diff(np.concatenate([starts, [len(ordered)]]))
-
-
-def _sorted_counts(values: Array, counts: Array) -> tuple[Array, Array]:
-    """Sorts counted values and adds up the counts of equal ones."""
-    order = np.argsort(values, kind="stable")
-    distinct, lengths = _run_lengths(values[order])
-    starts = np.cumsum(lengths) - lengths
-    return distinct, np.add.reduceat(counts[order], starts).astype(np.int64)

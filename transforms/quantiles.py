@@ -3,6 +3,8 @@
 DataSketches' KLL draws random bits that cannot be seeded from Python (measured: two sketches of one array differ), so
 that statistics of unchanged data would change and every step after them would run again. This is the deterministic
 ancestor of KLL, and on a sorted NumPy batch it is also faster than `kll_doubles_sketch.update`.
+
+It is for statistics; bin boundaries, which become part of a model, are counted (`keras_graph.bin_boundaries` says why).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from headrace.transforms.weighted_values import weighted_quantiles
 
 Array = np.ndarray[Any, Any]
 
@@ -107,26 +110,3 @@ class QuantileSketch:
                 self._levels[level] = items[even:].copy()
                 self._add(level + 1, kept)
             level += 1
-
-
-def weighted_quantiles(values: Array, weights: Array, probabilities: Array) -> Array:
-    """Quantiles of sorted values that occur `weights` times, equal to `np.quantile` of the values spelled out.
-
-    Args:
-        values: Ascending, shape `(m,)`, m >= 1.
-        weights: Whole numbers >= 1, shape `(m,)`.
-        probabilities: Between 0 and 1, shape `(q,)`.
-
-    Returns:
-        float64, shape `(q,)`.
-    """
-    ends = np.cumsum(weights)
-    positions = np.asarray(probabilities, np.float64) * (ends[-1] - 1)
-    below = np.floor(positions).astype(np.int64)
-    low = values[np.searchsorted(ends, below, side="right")].astype(np.float64)
-    high = values[np.searchsorted(ends, np.minimum(below + 1, ends[-1] - 1), side="right")].astype(np.float64)
-    fraction = positions - below
-    with np.errstate(invalid="ignore", over="ignore"):
-        between = low + (high - low) * fraction
-    # Where the two are equal or the position is whole nothing is interpolated: inf - inf would be NaN.
-    return np.asarray(np.where((fraction == 0) | (low == high), low, between))

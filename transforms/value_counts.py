@@ -1,4 +1,9 @@
-"""How often each string occurs: exact up to a bound, then the frequent ones, in bounded memory."""
+"""How often each string occurs: exact up to a bound, then the frequent ones, in bounded memory.
+
+A lookup's vocabulary (`keras_graph.vocabulary`) counts by the same `count_values`, and keeps every value: one that is
+dropped here is at most a number that is slightly off in a table, there it would be another model. Ties stand in
+ascending order, as people read a table; Keras' order is its own.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +51,8 @@ class ValueCounts:
     def of(cls, array: pa.Array) -> ValueCounts:
         """Counts the values of an array; nulls are left out."""
         counts = cls()
-        counts._values, counts._counts = _count(array)
+        values, counts._counts = count_values(array)
+        counts._values = _wide(values)
         counts.total = int(counts._counts.sum())
         counts._bound()
         return counts
@@ -127,19 +133,27 @@ class ValueCounts:
         self.error += lowered
 
 
-def _count(array: pa.Array) -> tuple[pa.Array, Array]:
-    """Distinct values (64-bit offsets, so that batches can be concatenated) and their counts."""
+def count_values(array: pa.Array) -> tuple[pa.Array, Array]:
+    """Counts strings, bytes or ints; nulls are left out.
+
+    Args:
+        array: The values, plain or encoded by a dictionary without repeats.
+
+    Returns:
+        Distinct values, and how often each occurs, int64.
+    """
     if pa.types.is_dictionary(array.type):
-        # Codes are counted without looking at a string; dictionaries of Parquet have no repeats.
+        # Codes are counted without looking at a string.
         codes = array.indices.drop_null().to_numpy(zero_copy_only=False)
         counts = np.bincount(codes, minlength=len(array.dictionary))
         present = np.flatnonzero(counts)
-        return _wide(array.dictionary.take(pa.array(present))), counts[present].astype(np.int64)
+        return array.dictionary.take(pa.array(present)), counts[present].astype(np.int64, copy=False)
     counted = pc.value_counts(array.drop_null() if array.null_count else array)
-    return _wide(counted.field(0)), counted.field(1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return counted.field(0), counted.field(1).to_numpy()
 
 
 def _wide(values: pa.Array) -> pa.Array:
+    """With 64-bit offsets, so that batches of any size can be concatenated."""
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     text = text or pa.types.is_string_view(values.type)
     return values.cast(pa.large_string() if text else pa.large_binary())

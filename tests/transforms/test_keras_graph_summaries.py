@@ -11,7 +11,9 @@ from functools import reduce
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace.transforms.keras_graph import moments, quantiles, vocabulary
+from headrace.transforms.keras_graph import bin_boundaries, vocabulary
+from headrace.transforms.keras_graph.analyzers import MeanVariance
+from headrace.transforms.moments import Moments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,8 +66,8 @@ def test_vocabulary_compacts_and_cuts():
 def test_moments_are_numpys(values, cuts):
     array = np.array(values, np.float64)
     present = array[~np.isnan(array)]
-    shards = [moments.summarize(one.reshape(-1, 1), (0,)) for one in _shards(array, cuts)]
-    finished = moments.finish(reduce(moments.merge, shards, moments.create()))
+    shards = [Moments.along(one.reshape(-1, 1), (0,)) for one in _shards(array, cuts)]
+    finished = MeanVariance.of(reduce(Moments.merge, shards, Moments()))
     if len(present) == 0:
         assert (finished.mean, finished.variance) == (0, 1)
         return
@@ -75,16 +77,14 @@ def test_moments_are_numpys(values, cuts):
 
 def test_moments_do_not_cancel():
     values = 1e8 + np.random.default_rng(0).normal(size=(100_000, 1))
-    shards = [moments.summarize(one, (0,)) for one in np.array_split(values, 17)]
-    finished = moments.finish(reduce(moments.merge, shards))
+    shards = [Moments.along(one, (0,)) for one in np.array_split(values, 17)]
+    finished = MeanVariance.of(reduce(Moments.merge, shards))
     np.testing.assert_allclose(finished.variance, values.var(axis=0), rtol=1e-6)
 
 
 def test_moments_keep_axes():
     values = np.random.default_rng(0).normal(size=(50, 3, 2))
-    finished = moments.finish(
-        moments.merge(moments.summarize(values[:20], (0, 1)), moments.summarize(values[20:], (0, 1)))
-    )
+    finished = MeanVariance.of(Moments.merge(Moments.along(values[:20], (0, 1)), Moments.along(values[20:], (0, 1))))
     np.testing.assert_allclose(finished.mean, values.mean(axis=(0, 1)))
     np.testing.assert_allclose(finished.variance, values.var(axis=(0, 1)))
 
@@ -98,8 +98,8 @@ def test_moments_keep_axes():
 def test_quantiles_are_numpys(values, cuts, bins):
     array = np.array(values, np.float32)
     present = array[~np.isnan(array)].astype(np.float64)
-    shards = [quantiles.summarize(one) for one in _shards(array, cuts)]
-    finished = quantiles.finish(reduce(quantiles.merge, shards, quantiles.create()), bins)
+    shards = [bin_boundaries.summarize(one) for one in _shards(array, cuts)]
+    finished = bin_boundaries.finish(reduce(bin_boundaries.merge, shards, bin_boundaries.create()), bins)
     expected = np.quantile(present, np.arange(1, bins) / bins) if len(present) else np.zeros(bins - 1)
     np.testing.assert_allclose(finished, expected, rtol=1e-6, atol=1e-9)
 
@@ -110,11 +110,11 @@ def test_thinned_quantiles_stay_within_the_documented_rank(seed, order):
     capacity, n = 1 << 12, 200_000
     values = np.random.default_rng(seed).lognormal(size=n).astype(np.float32)
     values = {"random": values, "ascending": np.sort(values), "descending": np.sort(values)[::-1]}[order]
-    counted = quantiles.create()
+    counted = bin_boundaries.create()
     for one in np.array_split(values, 23):
-        counted = quantiles.merge(counted, quantiles.summarize(one, capacity), capacity)
+        counted = bin_boundaries.merge(counted, bin_boundaries.summarize(one, capacity), capacity)
         assert len(counted.values) <= capacity
-    boundaries = quantiles.finish(counted, 20)
+    boundaries = bin_boundaries.finish(counted, 20)
     ranks = np.searchsorted(np.sort(values), boundaries) / n
     assert counted.weights.sum() == n
     # The module's bound for this capacity, n / capacity ** 2, and one step of what is left.

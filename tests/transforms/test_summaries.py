@@ -13,8 +13,9 @@ from headrace.transforms import number_counts, value_counts
 from headrace.transforms.distinct import SIZE, DistinctSketch, hash_numbers, hash_strings
 from headrace.transforms.moments import Moments
 from headrace.transforms.number_counts import NumberCounts
-from headrace.transforms.quantiles import CAPACITY, QuantileSketch, weighted_quantiles
+from headrace.transforms.quantiles import CAPACITY, QuantileSketch
 from headrace.transforms.value_counts import ValueCounts
+from headrace.transforms.weighted_values import weighted_quantiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

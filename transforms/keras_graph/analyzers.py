@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from headrace.transforms import feature_model
-from headrace.transforms.keras_graph import moments, quantiles, vocabulary
+from headrace.transforms.keras_graph import bin_boundaries, vocabulary
+from headrace.transforms.moments import Moments
 
 
 def _flat(column: pa.Array) -> pa.Array:
@@ -23,6 +24,19 @@ def _numbers(values: pa.Array | np.ndarray, shape: tuple[int | None, ...]) -> np
         return values if values.dtype.kind == "f" else values.astype(np.float64)
     flat = _flat(values).cast(pa.float64(), safe=False)
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(-1, *shape[1:])
+
+
+class MeanVariance(NamedTuple):
+    """What a Normalization divides by, of the shape of the axes it keeps; the variance is the population's."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, moments: Moments) -> MeanVariance:
+        """Mean and variance; (0, 1), which changes nothing, where no value was present."""
+        some = np.asarray(moments.count) > 0
+        return cls(np.where(some, moments.mean, 0.0), np.where(some, moments.variance, 1.0))
 
 
 @dataclass(frozen=True)
@@ -39,17 +53,17 @@ class MomentsAnalyzer:
     axes: tuple[int, ...]
     layer: str
 
-    def create(self) -> moments.Moments:
-        return moments.create()
+    def create(self) -> Moments:
+        return Moments()
 
-    def summarize(self, values: pa.Array | np.ndarray) -> moments.Moments:
-        return moments.summarize(_numbers(values, self.shape), self.axes)
+    def summarize(self, values: pa.Array | np.ndarray) -> Moments:
+        return Moments.along(_numbers(values, self.shape), self.axes)
 
-    def merge(self, left: moments.Moments, right: moments.Moments) -> moments.Moments:
-        return moments.merge(left, right)
+    def merge(self, left: Moments, right: Moments) -> Moments:
+        return left.merge(right)
 
-    def finish(self, summary: moments.Moments) -> moments.MeanVariance:
-        finished = moments.finish(summary)
+    def finish(self, summary: Moments) -> MeanVariance:
+        finished = MeanVariance.of(summary)
         with np.errstate(over="ignore"):
             stored = finished.mean.astype(np.float32), finished.variance.astype(np.float32)
         if not all(np.isfinite(one).all() for one in stored):
@@ -62,25 +76,27 @@ class MomentsAnalyzer:
 
 
 @dataclass(frozen=True)
-class QuantilesAnalyzer:
+class BoundariesAnalyzer:
     """Weighted distinct values of all axes together, as Discretization takes them."""
 
     bins: int
 
-    def create(self) -> quantiles.WeightedValues:
-        return quantiles.create()
+    def create(self) -> bin_boundaries.WeightedValues:
+        return bin_boundaries.create()
 
-    def summarize(self, values: pa.Array | np.ndarray) -> quantiles.WeightedValues:
+    def summarize(self, values: pa.Array | np.ndarray) -> bin_boundaries.WeightedValues:
         if isinstance(values, pa.Array):
             flat = _flat(values).drop_null()
             values = (flat.cast(pa.float32()) if pa.types.is_boolean(flat.type) else flat).to_numpy()
-        return quantiles.summarize(values)
+        return bin_boundaries.summarize(values)
 
-    def merge(self, left: quantiles.WeightedValues, right: quantiles.WeightedValues) -> quantiles.WeightedValues:
-        return quantiles.merge(left, right)
+    def merge(
+        self, left: bin_boundaries.WeightedValues, right: bin_boundaries.WeightedValues
+    ) -> bin_boundaries.WeightedValues:
+        return bin_boundaries.merge(left, right)
 
-    def finish(self, summary: quantiles.WeightedValues) -> list[float]:
-        return [float(one) for one in quantiles.finish(summary, self.bins).astype(np.float32)]
+    def finish(self, summary: bin_boundaries.WeightedValues) -> list[float]:
+        return [float(one) for one in bin_boundaries.finish(summary, self.bins).astype(np.float32)]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from headrace.transforms.keras_graph import moments, vocabulary
-from headrace.transforms.keras_graph.analyzers import MomentsAnalyzer, QuantilesAnalyzer, VocabularyAnalyzer
+from headrace.transforms.keras_graph import vocabulary
+from headrace.transforms.keras_graph.analyzers import (
+    BoundariesAnalyzer,
+    MeanVariance,
+    MomentsAnalyzer,
+    VocabularyAnalyzer,
+)
 from headrace.transforms.keras_graph.layer_state import LayerState
 
 PROVISIONAL_WIDTH = 2
@@ -33,7 +38,7 @@ class NormalizationState(LayerState):
             raise ValueError(f"Normalization layer {layer.name!r}: axis={layer.axis} keeps axis 0, the rows")
         return MomentsAnalyzer(shape, tuple(axis for axis in range(len(shape)) if axis not in kept), layer.name)
 
-    def set(self, layer: Any, state: moments.MeanVariance, shape: tuple[int | None, ...]) -> None:
+    def set(self, layer: Any, state: MeanVariance, shape: tuple[int | None, ...]) -> None:
         if not layer.built or layer._build_input_shape != shape:
             layer.built = False
             layer.build(shape)
@@ -58,12 +63,12 @@ class DiscretizationState(LayerState):
     def identity(self, layer: Any) -> Any:
         return {**layer.get_config(), "bin_boundaries": None, "epsilon": None}
 
-    def analyzer(self, layer: Any, shape: tuple[int | None, ...], dtype: str) -> QuantilesAnalyzer:
+    def analyzer(self, layer: Any, shape: tuple[int | None, ...], dtype: str) -> BoundariesAnalyzer:
         if dtype == "string":
             raise TypeError(f"Discretization layer {layer.name!r} is called on strings; it bins numbers")
         if layer.num_bins < 2:
             raise ValueError(f"Discretization layer {layer.name!r}: expected num_bins >= 2, got {layer.num_bins}")
-        return QuantilesAnalyzer(layer.num_bins)
+        return BoundariesAnalyzer(layer.num_bins)
 
     def set(self, layer: Any, state: list[float], shape: tuple[int | None, ...]) -> None:
         layer.bin_boundaries = list(state)

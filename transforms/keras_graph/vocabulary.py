@@ -1,5 +1,9 @@
 """Vocabularies: mergeable token counts, ordered as Keras' `adapt` orders them.
 
+A batch is counted as statistics count it (`transforms.value_counts`). Unlike there nothing is ever dropped: every token
+of the train split is in the vocabulary that `adapt` makes. As many distinct tokens as rows are possible, so batches are
+collected and added up when they are twice what is known to be distinct.
+
 The order is by count, then by the token itself, both descending: `keras.layers.StringLookup.finalize_state` reverses
 `np.lexsort((tokens, counts))`. Strings compare by their UTF-8 bytes. The inverse document frequency of `tf_idf` is
 log(1 + documents / (1 + documents with the token)), as in `IndexLookup._inverse_document_frequency`.
@@ -13,11 +17,12 @@ log(1 + documents / (1 + documents with the token)), as in `IndexLookup._inverse
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from headrace.transforms.value_counts import count_values
 
 
 class TokenCounts(NamedTuple):
@@ -55,8 +60,7 @@ def summarize(tokens: pa.Array, row_length: int = 1) -> TokenCounts:
         row_length: How many tokens, nulls included, make one row.
     """
     tokens = _plain(tokens)
-    counted = pc.value_counts(tokens.drop_null())
-    values, counts = counted.field("values"), counted.field("counts")
+    values, counts = count_values(tokens)
     if row_length == 1:
         return TokenCounts(_table(values, counts, counts), len(tokens) - tokens.null_count, len(values))
     rows = pa.array(np.repeat(np.arange(len(tokens) // row_length), row_length))
@@ -115,10 +119,8 @@ def _plain(tokens: pa.Array) -> pa.Array:
         tokens = tokens.combine_chunks()
     if pa.types.is_dictionary(tokens.type):
         tokens = tokens.dictionary_decode()
-    if pa.types.is_integer(tokens.type):
-        return tokens.cast(pa.int64())
-    return tokens.cast(pa.binary())
+    return tokens.cast(pa.int64() if pa.types.is_integer(tokens.type) else pa.binary())
 
 
-def _table(tokens: pa.Array, counts: pa.Array, documents: pa.Array) -> pa.Table:
+def _table(tokens: pa.Array, counts: Any, documents: Any) -> pa.Table:
     return pa.table({"token": tokens, "count": counts, "documents": documents})

@@ -1,6 +1,11 @@
-"""Quantiles: mergeable counts of distinct values, exact while there are at most `CAPACITY` of them.
+"""Bin boundaries: mergeable counts of distinct values, exact while there are at most `CAPACITY` of them.
 
-Exact quantiles do not depend on order or sharding, so two runs give the same graph, which no randomised sketch does.
+Statistics bound every number column at 32,768 distinct values and then keep a sketch (`transforms.quantiles`), which is
+several times cheaper and depends, within its bound, on how the rows lie in files. Boundaries are part of the saved
+graph: rows that lie otherwise would be another graph, and everything behind Transform would run again. So the few
+layers that need them count up to a million distinct values, in float32, which is what Discretization compares in.
+NaN is missing; infinities are values, as `np.quantile` takes them (statistics count both apart).
+
 Above `CAPACITY` distinct values the counts are thinned to half of it at equal steps of weight. One thinning of weight W
 moves a rank by at most W / CAPACITY, and the next is due only after CAPACITY / 2 more values: n rows that are all
 different move a rank by less than n / CAPACITY ** 2, relative to n. That is 0.00001 at 10 million rows and stays below
@@ -16,6 +21,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from headrace.transforms.weighted_values import add_up, count_numbers, weighted_quantiles
 
 CAPACITY = 1 << 20
 
@@ -33,9 +39,17 @@ def create() -> WeightedValues:
 
 
 def summarize(values: np.ndarray, capacity: int = CAPACITY) -> WeightedValues:
-    """Counts the values of a batch, of any shape, as float32 (what Discretization sees); NaN is missing."""
-    flat = np.asarray(values).astype(np.float32, copy=False).ravel()
-    return thin(WeightedValues(*np.unique(flat[~np.isnan(flat)], return_counts=True)), capacity)
+    """Counts the numbers of a batch, of any shape, as float32; NaN is missing."""
+    flat = np.asarray(values).ravel()
+    if not len(flat):
+        return create()
+    if flat.dtype.kind in "iu":
+        # Counted as ints, which is cheaper; those that are one float32 are added up.
+        distinct, counts, _ = count_numbers(flat.astype(np.int64, copy=False))
+        return thin(WeightedValues(*add_up(distinct.astype(np.float32), counts)), capacity)
+    distinct, counts, _ = count_numbers(flat.astype(np.float32, copy=False))
+    present = np.searchsorted(distinct, np.inf, side="right")
+    return thin(WeightedValues(distinct[:present], counts[:present]), capacity)
 
 
 def merge(left: WeightedValues, right: WeightedValues, capacity: int = CAPACITY) -> WeightedValues:
@@ -43,10 +57,7 @@ def merge(left: WeightedValues, right: WeightedValues, capacity: int = CAPACITY)
     if not len(left.values) or not len(right.values):
         return left if len(left.values) else right
     values = np.concatenate([left.values, right.values])
-    order = np.argsort(values, kind="stable")
-    values, weights = values[order], np.concatenate([left.weights, right.weights])[order]
-    first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    return thin(WeightedValues(values[first], np.add.reduceat(weights, first)), capacity)
+    return thin(WeightedValues(*add_up(values, np.concatenate([left.weights, right.weights]))), capacity)
 
 
 def thin(counted: WeightedValues, capacity: int) -> WeightedValues:
@@ -58,21 +69,11 @@ def thin(counted: WeightedValues, capacity: int) -> WeightedValues:
     edges = np.round(np.linspace(0, upto[-1], kept + 1)).astype(np.int64)
     middle = (edges[:-1] + edges[1:]) // 2
     values = counted.values[np.searchsorted(upto, middle, side="right").clip(max=len(upto) - 1)]
-    first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    return WeightedValues(values[first], np.add.reduceat(np.diff(edges), first))
+    return WeightedValues(*add_up(values, np.diff(edges)))
 
 
 def finish(counted: WeightedValues, bins: int) -> np.ndarray:
     """The `bins` - 1 inner boundaries: `np.quantile`'s linear ones; zeros where no value was present."""
     if not len(counted.values):
         return np.zeros(bins - 1)
-    upto = np.cumsum(counted.weights)
-    position = np.arange(1, bins) / bins * (upto[-1] - 1)
-    below = np.floor(position).astype(np.int64)
-    values = counted.values.astype(np.float64)
-    lower = values[np.searchsorted(upto, below, side="right")]
-    upper = values[np.searchsorted(upto, np.minimum(below + 1, upto[-1] - 1), side="right")]
-    # Not lower + (upper - lower) * share, which is NaN between equal infinities.
-    share = position - below
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(lower == upper, lower, lower * (1 - share) + upper * share))
+    return weighted_quantiles(counted.values, counted.weights, np.arange(1, bins) / bins)
