@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from headrace.pipelines import Examples, Function, Input, Output, Schema, TransformGraph, component, step_context
@@ -147,19 +148,28 @@ def _write_features(
     schema = pa.schema([*traced.output_arrow_schema, *beside])
     columns = [*dict.fromkeys([*traced.inputs, *names])]
 
-    def compute(group: RowGroup) -> pa.RecordBatch:
-        raw = read(group, columns)
-        made = traced.apply(raw)
-        return pa.RecordBatch.from_arrays([*made.columns, *(raw.column(name) for name in names)], schema=schema)
+    def computed(group: RowGroup) -> Iterator[pa.RecordBatch]:
+        raw, done = read(group, columns), 0
+        for made in traced.apply_in_pieces(raw):
+            beside = raw.slice(done, made.num_rows)
+            done += made.num_rows
+            arrays = [*made.columns, *(beside.column(name) for name in names)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def begun(group: RowGroup) -> Iterator[pa.RecordBatch]:
+        """The first piece is computed: all rows, unless features are so wide that the rest is better made later."""
+        pieces = computed(group)
+        return chain([next(pieces)], pieces)
 
     groups = [(split, RowGroup(*group)) for split in examples.splits for group in examples.row_groups(split)]
     total, done = sum(group.rows for _, group in groups), 0
     with transformed.writer(schema) as writer, ThreadPoolExecutor(_AHEAD) as pool:
         writer.declare(*examples.splits)
-        ahead: list[Future[pa.RecordBatch]] = [pool.submit(compute, group) for _, group in groups[:_AHEAD]]
-        for number, (split, group) in enumerate(groups):
-            batch = ahead.pop(0).result()
-            ahead += [pool.submit(compute, later) for _, later in groups[number + _AHEAD : number + _AHEAD + 1]]
-            writer.write(split, batch)
-            done += group.rows
-            context.progress(done, total)
+        ahead: list[Future[Iterator[pa.RecordBatch]]] = [pool.submit(begun, group) for _, group in groups[:_AHEAD]]
+        for number, (split, _) in enumerate(groups):
+            pieces = ahead.pop(0).result()
+            ahead += [pool.submit(begun, later) for _, later in groups[number + _AHEAD : number + _AHEAD + 1]]
+            for piece in pieces:
+                writer.write(split, piece)
+                done += piece.num_rows
+                context.progress(done, total)
