@@ -18,14 +18,19 @@ if TYPE_CHECKING:
     from headrace.pipelines.recorded_step import RecordedStep
 
 _OURS = str(Path(__file__).parent) + os.sep
+_STDLIB = str(Path(os.__file__).parent) + os.sep
 
 
 def author_location() -> Location:
-    """The innermost line that is not Headrace's own."""
+    """The innermost line that is neither Headrace's own nor the standard library's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+    while frame.f_back is not None and _is_nobodys(frame.f_code.co_filename):
         frame = frame.f_back
     return Location(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_nobodys(file: str) -> bool:
+    return file.startswith(_OURS) or (file.startswith(_STDLIB) and "-packages" not in file)
 
 
 class NoValueYet(PipelineError):
@@ -60,6 +65,14 @@ class Unknown:
 
     def __iter__(self) -> Iterator[Any]:
         self._refuse("be looped over", "loop inside a component")
+
+    def _compute(self, *_: object) -> NoReturn:
+        self._refuse("be computed with", "compute inside a component, and pass what it returns")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _compute
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _compute
+    __lt__ = __le__ = __gt__ = __ge__ = __and__ = __rand__ = __or__ = __ror__ = __invert__ = _compute
+    __int__ = __float__ = __index__ = __len__ = __getitem__ = __fspath__ = _compute
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -252,6 +252,13 @@ def test_a_pipeline_that_is_none(name, components, says):
         (lambda x: x == 3, "it cannot be compared"),
         (lambda x: x != 3, "it cannot be compared"),
         (lambda x: x in [1, 2], "it cannot be compared"),
+        (lambda x: x + "/part", "it cannot be computed with"),
+        (lambda x: 2 * x, "it cannot be computed with"),
+        (lambda x: x < 3, "it cannot be computed with"),
+        (lambda x: x[0], "it cannot be computed with"),
+        (lambda x: int(x), "it cannot be computed with"),
+        (lambda x: Path(x), "it cannot be computed with"),
+        (lambda x: range(x), "it cannot be computed with"),
     ],
 )
 def test_a_value_that_is_not_there_yet_cannot_be_used(use, says):
