@@ -24,13 +24,14 @@ _STDLIB = str(Path(os.__file__).parent) + os.sep
 def author_location() -> Location:
     """The innermost line that is neither Headrace's own nor the standard library's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_nobodys(frame.f_code.co_filename):
+    while frame.f_back is not None and is_nobodys(frame.f_code.co_filename):
         frame = frame.f_back
     return Location(frame.f_code.co_filename, frame.f_lineno)
 
 
-def _is_nobodys(file: str) -> bool:
-    return file.startswith(_OURS) or (file.startswith(_STDLIB) and "-packages" not in file)
+def is_nobodys(file: str) -> bool:
+    """Tells whether a file is of Headrace or the standard library, and so no line that an author can change."""
+    return file.startswith((_OURS, "<frozen")) or (file.startswith(_STDLIB) and "-packages" not in file)
 
 
 class NoValueYet(PipelineError):

@@ -64,11 +64,11 @@ def _say(error: HeadraceError) -> int:
 
 def _say_author_error(error: Exception) -> int:
     """Shows an exception of the author's file from the author's first line on."""
+    from headrace.pipelines.channels import is_nobodys
     from headrace.pipelines.redaction import redact
 
-    ours = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
     trace = error.__traceback__
-    while trace is not None and (trace.tb_frame.f_code.co_filename.startswith((ours, "<frozen"))):
+    while trace is not None and is_nobodys(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     shown = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
     print(redact(shown), file=sys.stderr, end="")
