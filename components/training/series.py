@@ -44,6 +44,10 @@ class Series(keras.callbacks.Callback):  # type: ignore[misc]
         self.epochs: list[dict[str, Any]] = []
         self.points: list[dict[str, Any]] = []
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Told at once: tracing the first step takes a second or more.
+        self._tell(self._skipped, {})
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
         self._next = self._every
