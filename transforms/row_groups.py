@@ -72,9 +72,10 @@ def _source(uri: str) -> tuple[Any, str, bool]:
         # A plain file, not a memory map: mapped pages count as resident memory of the process that reads them.
         stat = Path(local).stat()
         return pa.OSFile(local), f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}", False
-    import fsspec
+    from fsspec.core import url_to_fs
 
-    file = fsspec.open(uri, "rb", cache_type="none").open()
+    filesystem, path = url_to_fs(uri)
+    file = filesystem.open(path, "rb", cache_type="none")
     info = getattr(file, "details", None) or {}
     version = [info.get(name) for name in ("ETag", "etag", "generation", "LastModified", "mtime", "created")]
     return file, f"{getattr(file, 'size', None)}-{version}", True
