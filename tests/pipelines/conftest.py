@@ -100,10 +100,18 @@ class Done:
         return {event["step"]: event["error"] for event in self.events if event.get("error")}
 
 
+@pytest.fixture(scope="session")
+def make_project() -> Callable[[Path], Project]:
+    def make(folder: Path) -> Project:
+        (folder / "pyproject.toml").write_text("")
+        return Project(folder)
+
+    return make
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    (tmp_path / "pyproject.toml").write_text("")
-    return Project(tmp_path)
+def project(tmp_path: Path, make_project: Callable[[Path], Project]) -> Project:
+    return make_project(tmp_path)
 
 
 @pytest.fixture
