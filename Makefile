@@ -1,19 +1,35 @@
 # The two commands of a new machine are `make demo` and `make test`; each does its own set-up.
 
-PYTHON ?= python3
+# The first Python that will do; another one: make demo PYTHON=/where/it/is
+WILL_DO := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(WILL_DO)' 2>/dev/null && echo $$python && exit; done; echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What the demo needs is half of what the tests need.
 READY := $(VENV)/.ready
+TESTS_READY := $(VENV)/.tests-ready
 # Two workers: a test that starts TensorFlow uses a core by itself.
 WORKERS ?= 2
 
 .PHONY: demo refused test test-slow lint types bench install-postgres clean
 
+# A changed setup.py updates the environment; an installation that was interrupted leaves no mark, and begins anew.
 $(READY): setup.py pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools>=69"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[run,postgres,dev]'
+	@$(PYTHON) -c '$(WILL_DO)' 2>/dev/null || { \
+		echo "expected Python 3.11, 3.12 or 3.13, but $(PYTHON) gives: $$($(PYTHON) --version 2>&1 | head -n 1)"; \
+		echo "    fix: install one, or say where it is: make PYTHON=/usr/local/bin/python3.12"; exit 2; } >&2
+	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	rm -f $@ $(TESTS_READY)
+	$(PIP) install "setuptools>=77"
+	$(PIP) install --no-build-isolation --editable '.[run,demo]'
 	touch $@
+
+$(TESTS_READY): $(READY)
+	rm -f $(READY)
+	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev]'
+	touch $(READY) $@
 
 # The main job: 336,776 flights from CSV files to a pushed SavedModel, then proof that it serves from raw fields.
 demo: $(READY)
@@ -24,20 +40,20 @@ demo: $(READY)
 refused: $(READY)
 	$(BIN)/headrace run examples/flights/pipeline.py -p weather=false; test $$? -eq 3
 
-test: $(READY) lint types
+test: $(TESTS_READY) lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
-test-slow: $(READY)
+test-slow: $(TESTS_READY)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY)
+lint: $(TESTS_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(TESTS_READY)
 	$(BIN)/mypy typings/headrace/pipelines typings/headrace/kubeflow
 
-bench: $(READY)
+bench: $(TESTS_READY)
 	$(BIN)/python -m benchmarks
 
 # PostgreSQL's server for the store's tests; they are skipped where it is not installed. Debian and Ubuntu.

