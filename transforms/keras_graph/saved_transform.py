@@ -33,11 +33,13 @@ class Features(dict[str, Any]):
 
 
 def _let_keras_flatten() -> None:
-    # Keras flattens with optree, which looks at exact types; what Keras makes of Features is a plain dict.
+    # Keras flattens with optree, which looks at exact types; what Keras makes of Features is a plain dict. It goes by
+    # the position in the flat list, and that of a plain dict is in the order of its sorted keys.
     import optree
 
     def flatten(features: Any) -> Any:
-        return list(features.values()), tuple(features), tuple(features)
+        names = tuple(sorted(features))
+        return [features[name] for name in names], names, names
 
     def unflatten(names: Any, tensors: Any) -> Any:
         return dict(zip(names, tensors))
