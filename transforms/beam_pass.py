@@ -16,11 +16,9 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import fn_runner
-from headrace.transforms.passes import OnRows, Progress, Summarizer, merge_all
+from headrace.transforms.passes import OnRows, Progress, Summarizer, merge_all, together
 from headrace.transforms.row_groups import RowGroup
 
-# In memory one element holds many row groups, which its worker reads on all cores; elsewhere Beam spreads single ones.
-_GROUPS_IN_MEMORY = 64
 _LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "SwitchingDirectRunner")
 
 
@@ -101,7 +99,7 @@ def run_on_beam(
     runner = options.view_as(StandardOptions).runner
     local = runner is None or runner.split(".")[-1] in _LOCAL_RUNNERS
     in_memory = local and options.view_as(DirectOptions).direct_running_mode in (None, "in_memory")
-    elements = _elements(splits, _GROUPS_IN_MEMORY if in_memory else 1)
+    elements = _elements(splits, in_memory)
     if not elements:
         return {name: summarizer.create() for name in splits}
     token = uuid.uuid4().hex
@@ -129,11 +127,14 @@ def run_on_beam(
         FileSystems.delete([folder]) if remote else shutil.rmtree(folder, ignore_errors=True)
 
 
-def _elements(splits: Mapping[str, Sequence[RowGroup]], size: int) -> list[tuple[str, list[tuple[str, int, int]]]]:
+def _elements(
+    splits: Mapping[str, Sequence[RowGroup]], in_memory: bool
+) -> list[tuple[str, list[tuple[str, int, int]]]]:
+    """In memory an element is many row groups; elsewhere Beam spreads single ones."""
     return [
-        (name, [(group.uri, group.index, group.rows) for group in groups[start : start + size]])
+        (name, [(group.uri, group.index, group.rows) for group in part])
         for name, groups in splits.items()
-        for start in range(0, len(groups), size)
+        for part in (together(groups) if in_memory else [[group] for group in groups])
     ]
 
 
