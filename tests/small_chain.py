@@ -43,7 +43,7 @@ def build_model(features: Any, *, units: int = 4) -> Any:
     from keras import layers
 
     vector = layers.Flatten()(layers.Embedding(features.spec["carrier_id"].size, 2)(features["carrier_id"]))
-    x = layers.Dense(units, activation="relu")(layers.Concatenate()([features["distance_scaled"], vector]))
+    x = layers.Dense(units, activation="tanh")(layers.Concatenate()([features["distance_scaled"], vector]))
     model = keras.Model(features, layers.Dense(1, activation="sigmoid")(x))
     model.compile(optimizer=keras.optimizers.Adam(0.05), loss="binary_crossentropy")
     return model
