@@ -17,7 +17,7 @@ AUTHOR = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 from typing import NamedTuple
-from headrace.pipelines import Blessing, FilePattern, HyperParameters, Input, InputFiles, Output, component, step_context
+from headrace.pipelines import Blessing, HyperParameters, Input, InputFiles, Output, component, step_context
 
 @component
 def Sleep(out: Output[HyperParameters], *, seconds: float = 0.5) -> None:
