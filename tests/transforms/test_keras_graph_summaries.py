@@ -104,6 +104,23 @@ def test_quantiles_are_numpys(values, cuts, bins):
     np.testing.assert_allclose(finished, expected, rtol=1e-6, atol=1e-9)
 
 
+@quick
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), min_size=1, max_size=60), st.integers(2, 7))
+def test_boundaries_of_integers_are_those_of_their_float32(values, bins):
+    array = np.array(values, np.int64)
+    counted, spelled_out = (bin_boundaries.summarize(one) for one in (array, array.astype(np.float32)))
+    assert counted.values.tolist() == spelled_out.values.tolist()
+    assert counted.weights.tolist() == spelled_out.weights.tolist()
+
+
+def test_boundaries_beside_infinities():
+    values = np.array([-np.inf, 1, 2, np.inf, np.inf], np.float32)
+    assert bin_boundaries.finish(bin_boundaries.summarize(values), 8).tolist() == [
+        *[-np.inf, 1.0, 1.5, 2.0],
+        *[np.inf, np.inf, np.inf],
+    ]
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("order", ["random", "ascending", "descending"])
 def test_thinned_quantiles_stay_within_the_documented_rank(seed, order):
