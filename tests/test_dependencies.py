@@ -110,5 +110,7 @@ def test_dev_has_what_is_used_and_no_more(declared: dict[str, list[str]]) -> Non
 
 def test_every_dependency_of_users_has_a_lower_and_an_upper_bound(declared: dict[str, list[str]]) -> None:
     requirements = [r for extra, found in declared.items() if extra != "dev" for r in found]
-    unbounded = [r for r in requirements if not (">=" in r and ",<" in r) and not names([r]) <= UNBOUNDED]
+    unbounded = [
+        r for r in requirements if not ("==" in r or (">=" in r and ",<" in r)) and not names([r]) <= UNBOUNDED
+    ]
     assert unbounded == []
