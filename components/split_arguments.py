@@ -30,6 +30,9 @@ def split_problems(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"splits={list(splits)!r} has no ratios",
             'write {"train": 8, "eval": 2}; names alone go with split_by_time=',
         )
+    if by_time is not None and isinstance(splits, Mapping):
+        yield "received ratios of splits that split_by_time= splits", 'list their names, such as ["train", "eval"]'
+        return
     named, places = _length(splits), _length(boundaries)
     if by_time is not None and named is not None and places is not None and named != places + 1:
         what = f"{places} boundaries make {places + 1} splits, splits= names {named}"

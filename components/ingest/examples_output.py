@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from headrace.components.ingest.csv_ingest import Source, sources_of
 from headrace.components.ingest.ingested import Ingested
-from headrace.components.ingest.splits import SplitRule
+from headrace.components.ingest.splits import SplitRule, in_usual_order
 from headrace.pipelines import Examples, QuarantinedRows, step_context
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.file_patterns import ResolvedFiles
@@ -36,8 +36,9 @@ def sources_for(
             examples.properties["spans"] = list(input_base.spans)
         return sources_of(input_base.paths, rule)
     owner: dict[str, str] = {}
-    first = next(iter(input_base))
-    for split, found in input_base.items():
+    by_split = {split: input_base[split] for split in in_usual_order(input_base)}
+    first = next(iter(by_split))
+    for split, found in by_split.items():
         if found.spans != input_base[first].spans:
             raise DataError(
                 f"split {first!r} has spans {list(input_base[first].spans)}, split {split!r} has {list(found.spans)}",
@@ -54,7 +55,7 @@ def sources_for(
             owner[path] = split
     if input_base[first].spans:
         examples.properties["spans"] = list(input_base[first].spans)
-    return sources_of({split: found.paths for split, found in input_base.items()}, None)
+    return sources_of({split: found.paths for split, found in by_split.items()}, None)
 
 
 def write_examples(ingested: Ingested, examples: Examples) -> None:

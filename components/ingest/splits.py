@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -173,8 +173,19 @@ def split_rule(
         if not isinstance(ratio, int) or isinstance(ratio, bool) or ratio < 1:
             raise _wrong(f"the ratio of split {name!r} is {ratio!r}", "Give whole numbers of at least 1.")
     _check_names(tuple(ratios))
+    # A dict's order does not survive JSON, and a row's split must not follow from it.
+    ratios = {name: ratios[name] for name in in_usual_order(ratios)}
     columns = (split_by,) if isinstance(split_by, str) else tuple(split_by or ())
     return HashSplit(dict(ratios), columns)
+
+
+def in_usual_order(names: Iterable[str]) -> list[str]:
+    """Splits as people name them: train, eval and test first, others by name.
+
+    >>> in_usual_order(["extra", "test", "train"])
+    ['train', 'test', 'extra']
+    """
+    return sorted(names, key=lambda name: (TIME_NAMES.index(name) if name in TIME_NAMES else len(TIME_NAMES), name))
 
 
 def _time_rule(
@@ -190,6 +201,8 @@ def _time_rule(
         )
     if split_by is not None:
         raise _wrong(f"both split_by={split_by!r} and split_by_time={column!r}", "Give one of them.")
+    if isinstance(splits, Mapping):
+        raise _wrong(f"splits is {dict(splits)!r} for a split by time", 'List the names: ["train", "eval", ...].')
     names = tuple(splits) if splits is not None else TIME_NAMES[: len(boundaries) + 1]
     if len(names) != len(boundaries) + 1:
         raise _wrong(

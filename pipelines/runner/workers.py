@@ -342,7 +342,8 @@ class InProcessWorkers:
                 stack.enter_context(contextlib.redirect_stdout(log))
                 stack.enter_context(contextlib.redirect_stderr(log))
             try:
-                result = execute(job.request, report)
+                # As a worker would receive it: a dict's order, for one, does not survive JSON.
+                result = execute(StepRequest.from_json(job.request.to_json()), report)
             finally:
                 os.environ.clear()
                 os.environ.update(kept)

@@ -56,6 +56,15 @@ def test_a_row_keeps_its_split_when_rows_files_and_types_change(tmp_path, data):
         assert set(map(str, ids(table))) <= set(ids(after[split])), split
 
 
+def test_the_order_in_which_splits_are_written_does_not_count(tmp_path, data, run):
+    ratios = {"test": 1, "train": 6, "eval": 3}
+    one = CsvExampleGen.call(input_base=data, splits=ratios, out_dir=tmp_path / "a").examples
+    other = CsvExampleGen.call(input_base=data, splits=dict(sorted(ratios.items())), out_dir=tmp_path / "b").examples
+    in_a_run = run(CsvExampleGen(input_base=data, splits=ratios), debug=False)["CsvExampleGen"].outputs["examples"]
+    assert one.splits == other.splits == in_a_run.splits == ["train", "eval", "test"]
+    assert one.digest == other.digest == in_a_run.digest
+
+
 def test_split_by_keeps_equal_values_together(tmp_path, data):
     for columns in ("group", ["group", "day"]):
         found = CsvExampleGen.call(
@@ -255,6 +264,7 @@ def test_a_parameter_may_name_the_folder(tmp_path, run, data):
         ({"input_base": "a", "boundaries": ["2013-01-01"]}, "boundaries= without split_by_time="),
         ({"input_base": "a", "split_by_time": "d", "boundaries": [1], "split_by": "c"}, "split_by= and split_by_time="),
         ({"input_base": "a", "splits": ["train", "eval"]}, "has no ratios"),
+        ({"input_base": "a", "split_by_time": "d", "boundaries": [1], "splits": {"a": 1, "b": 1}}, "list their names"),
         (
             {"input_base": "a", "split_by_time": "d", "boundaries": [1], "splits": ["x"]},
             "make 2 splits, splits= names 1",
