@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -70,19 +70,16 @@ class BatchStream:
         every = -(-self.rows // self.batch_size)
         return every if self.most_steps is None else min(every, self.most_steps)
 
-    def stacks(self, epoch: int = 0, skip: int = 0) -> Iterator[Structure]:
-        """Yields the batches of an epoch from the `skip`-th on, stacked: arrays of shape (batches, rows, ...)."""
+    def stacks(self, epoch: int = 0) -> Iterator[Structure]:
+        """Yields the batches of an epoch, stacked: arrays of shape (batches, rows, ...)."""
         most = max(1, STACK_BYTES // max(1, self.batch_size * self.row_bytes))
         step = 0
         for rows, order in self._pools(epoch):
             for start in range(0, len(order), most * self.batch_size):
                 indices = order[start : start + most * self.batch_size]
-                batches = -(-len(indices) // self.batch_size)
-                first, last = max(step, skip), min(step + batches, self.steps)
-                if first < last:
-                    chosen = indices[(first - step) * self.batch_size : (last - step) * self.batch_size]
-                    yield from self._stacked(self._take(rows, chosen))
-                step += batches
+                chosen = indices[: (self.steps - step) * self.batch_size]
+                yield from self._stacked(self._take(rows, chosen))
+                step += -(-len(chosen) // self.batch_size)
                 if step >= self.steps:
                     return
 
@@ -127,28 +124,22 @@ class BatchStream:
             return rows >= self.batch_size
         return rows >= POOL_ROWS or sum(batch.nbytes for batch in held) >= POOL_BYTES
 
-    def dataset(self, first_epoch: int = 0, skip: int = 0) -> Any:
+    def dataset(self, first_epoch: int = 0) -> Any:
         """The stream as a `tf.data.Dataset`; each time it is iterated is the next epoch.
 
-        It knows how many batches an epoch has, so Keras does not have to run out of data to find out. Only the first
-        epoch of a training that goes on from a checkpoint is shorter than that.
+        It knows how many batches an epoch has. Keras would find out by one step too many, and that step, though it has
+        no data, draws from the random state of Dropout.
 
         Args:
             first_epoch: The epoch of the first iteration.
-            skip: Batches to leave out of the first iteration.
         """
         import tensorflow as tf
 
-        turns: Iterator[tuple[int, int] | None] = ((epoch, 0) for epoch in count(first_epoch))
-        if skip:
-            # After the short epoch `repeat` asks once more; None says that this was all, and ends it.
-            turns = chain([(first_epoch, skip), None], ((epoch, 0) for epoch in count(first_epoch + 1)))
+        epochs = count(first_epoch)
 
         def stacks() -> Iterator[Structure]:
-            turn = next(turns)
             try:
-                if turn is not None:
-                    yield from self.stacks(*turn)
+                yield from self.stacks(next(epochs))
             except Exception as error:
                 self.failure.error = error
                 raise
@@ -156,6 +147,7 @@ class BatchStream:
         example = self.expand(pa.RecordBatch.from_pylist([], schema=self.schema))
         signature = map_arrays(lambda array: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)), example)
         data = tf.data.Dataset.from_generator(stacks, output_signature=signature).prefetch(1).unbatch()
+        # Of something endless, `take` knows how much it takes.
         return data.repeat().take(self.steps).prefetch(8)
 
 

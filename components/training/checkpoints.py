@@ -112,6 +112,27 @@ def restore(model: keras.Model, checkpoint: Checkpoint, batch: Sequence[Any]) ->
     return True
 
 
+def skip_steps(model: keras.Model, steps: int) -> None:
+    """Makes the model's next `fit` pass over the first steps, which were done before a checkpoint.
+
+    Their batches are read and not trained on: whoever counts steps counts right, and the epoch has the length that
+    Keras was told.
+    """
+    model.make_train_function()
+    train, left = model.train_function, steps
+
+    def pass_over(iterator: Any) -> Any:
+        nonlocal left
+        if left <= 0:
+            return train(iterator)
+        for _ in range(min(left, model.steps_per_execution)):
+            next(iterator)
+        left -= model.steps_per_execution
+        return {}
+
+    model.train_function = pass_over
+
+
 class CheckpointEvery(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes a checkpoint every so many steps, the new one whole before the old one goes; goes on from one at first.
 
@@ -137,7 +158,7 @@ class CheckpointEvery(keras.callbacks.Callback):  # type: ignore[misc]
         self._folder, self._every, self._steps = folder, every, steps
         self._series, self._early_stopping = series, early_stopping
         self._start = start
-        self._epoch, self._skipped, self._since = 0, start.step if start else 0, 0
+        self._epoch, self._since = 0, 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Early stopping forgets at the beginning of a training, so it is reminded after that."""
@@ -150,21 +171,21 @@ class CheckpointEvery(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Keras resets the metrics at the beginning of an epoch; those of one that goes on are set after that."""
-        self._epoch = epoch
+        self._epoch, self._since = epoch, 0
         if self._start is not None and self._start.step:
+            self._since = self._start.step
             metrics = self.model.metrics_variables
             for variable, value in zip(metrics, self._start.values[len(self._start.values) - len(metrics) :]):
                 variable.assign(value)
         self._start = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        done = min(self._steps, self._skipped + batch + 1)
+        done = min(self._steps, batch + 1)
         if done - self._since >= self._every and done < self._steps:
             self._since = done
             self._write(self._epoch, done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._skipped, self._since = 0, 0
         self._write(epoch + 1, 0)
 
     def _write(self, epoch: int, step: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import keras
 from headrace.components.training.batch_stream import BatchStream, map_arrays
-from headrace.components.training.checkpoints import Checkpoint, CheckpointEvery, latest, restore
+from headrace.components.training.checkpoints import Checkpoint, CheckpointEvery, latest, restore, skip_steps
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.series import Series
 from headrace.pipelines import step_context
@@ -70,26 +69,22 @@ def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder
     )
     start = _start(model, stream, settings)
     rows = min(stream.rows, stream.steps * settings.batch_size)
-    skipped = start.step if start else 0
-    series = Series(folder, stream.steps, settings.batch_size, rows, settings.epochs, skipped)
+    series = Series(folder, stream.steps, settings.batch_size, rows, settings.epochs)
     if start is not None:
         series.epochs, series.points = [*start.epochs], [*start.points]
     validation = _validation(source, settings)
     first_epoch = start.epoch if start else 0
     epochs = first_epoch if start and start.stopped else settings.epochs
     try:
-        with warnings.catch_warnings():
-            # The one epoch that goes on is shorter than Keras is told.
-            warnings.filterwarnings("ignore", message="Your input ran out of data")
-            model.fit(
-                stream.dataset(first_epoch, skipped),
-                epochs=epochs,
-                initial_epoch=first_epoch,
-                validation_data=validation.dataset() if validation is not None else None,
-                callbacks=_callbacks(series, settings, stream, start),
-                shuffle=False,
-                verbose=2,
-            )
+        model.fit(
+            stream.dataset(first_epoch),
+            epochs=epochs,
+            initial_epoch=first_epoch,
+            validation_data=validation.dataset() if validation is not None else None,
+            callbacks=_callbacks(series, settings, stream, start),
+            shuffle=False,
+            verbose=2,
+        )
     except Exception:
         for failed in (stream, validation):
             if failed is not None and failed.failure.error is not None:
@@ -108,6 +103,7 @@ def _start(model: keras.Model, stream: BatchStream, settings: FitSettings) -> Ch
     if not restore(model, checkpoint, batch):
         step_context().warn("a checkpoint was found whose variables are not this model's: training starts anew")
         return None
+    skip_steps(model, checkpoint.step)
     step_context().warn(
         f"training goes on from its checkpoint: epoch {checkpoint.epoch + 1}, step {checkpoint.step + 1}"
     )

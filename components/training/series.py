@@ -26,19 +26,18 @@ class Series(keras.callbacks.Callback):  # type: ignore[misc]
         batch_size: Rows of a batch.
         rows: Rows of an epoch.
         epochs: Epochs in all.
-        skipped: Steps of the first epoch that an earlier process did.
 
     Attributes:
         epochs: ``{"epoch": 1, "loss": ..., "val_loss": ...}`` of each epoch.
         points: ``{"step": 9, "loss": ...}``, about 50 an epoch; a value is that of the epoch so far, as Keras gives it.
     """
 
-    def __init__(self, folder: Path, steps: int, batch_size: int, rows: int, epochs: int, skipped: int = 0) -> None:
+    def __init__(self, folder: Path, steps: int, batch_size: int, rows: int, epochs: int) -> None:
         super().__init__()
         self._folder = folder
         self._steps, self._batch_size, self._rows, self._epochs = max(1, steps), batch_size, rows, epochs
         self._every = max(1, steps // POINTS_AN_EPOCH)
-        self._epoch, self._skipped, self._next, self._told = 0, skipped, 0, 0.0
+        self._epoch, self._next, self._told = 0, 0, 0.0
         self._warned = False
         self._events: dict[str, EventFile] = {}
         self.epochs: list[dict[str, Any]] = []
@@ -46,7 +45,7 @@ class Series(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Told at once: tracing the first step takes a second or more.
-        self._tell(self._skipped, {})
+        self._tell(0, {})
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -54,10 +53,12 @@ class Series(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # With steps_per_execution=16 Keras calls after 16 steps; the last call of an epoch may say too many.
-        done = min(self._steps, self._skipped + batch + 1)
-        if not logs or done < self._next:
+        done = min(self._steps, batch + 1)
+        if done < self._next:
             return
         self._next = done + self._every
+        if not logs:  # a step that was done before a checkpoint
+            return
         step = self._epoch * self._steps + done
         self.points.append({"step": step, **_as_json(logs)})
         self._write("train", step, {f"batch_{name}": value for name, value in logs.items()})
@@ -66,7 +67,6 @@ class Series(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = logs or {}
-        self._skipped = 0
         self.epochs.append({"epoch": epoch + 1, **_as_json(logs)})
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         trained = {name: value for name, value in logs.items() if not name.startswith("val_")}
