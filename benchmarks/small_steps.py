@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from headrace.pipelines import Pipeline
-from headrace.pipelines.recorded_step import RecordedStep
 from headrace.pipelines.plan import Plan
+from headrace.pipelines.recorded_step import RecordedStep
 from headrace.pipelines.runner import run
 
 AUTHOR = '''

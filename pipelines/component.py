@@ -71,7 +71,7 @@ class Component:
         Raises:
             Whatever the component raises.
         """
-        from headrace.pipelines.execution import call_component
+        from headrace.pipelines.component_call import call_component
 
         return call_component(self, Path(out_dir), kwargs)
 

@@ -268,11 +268,11 @@ def _run(request: StepRequest, context: StepContext) -> tuple[dict[str, OutputRe
         for name, entry in request.inputs.items()
     }
     parameters = {name: _parameter(component, name, value, request) for name, value in request.parameters.items()}
-    types = {name: _output_class(component, name, request, inputs, parameters) for name in request.outputs}
+    types = {name: output_class(component, name, inputs, parameters) for name in request.outputs}
     outputs = {name: types[name](uri) for name, uri in request.outputs.items()}
     returned = _call_function(component, inputs, outputs, parameters)
     producer = {"pipeline": request.pipeline, "run": request.run, "step": request.step, "attempt": request.attempt}
-    return _commit(component, outputs, producer, context), results_of(component, returned)
+    return commit_outputs(component, outputs, producer, context), results_of(component, returned)
 
 
 def _call_function(
@@ -291,9 +291,14 @@ def _call_function(
         ) from error
 
 
-def _commit(
+def commit_outputs(
     component: Component, outputs: Mapping[str, Artifact], producer: Mapping[str, Any], context: StepContext
 ) -> dict[str, OutputRecord]:
+    """Makes the outputs that a component wrote exist, each by its manifest.
+
+    Raises:
+        ArtifactError: One was neither written nor left out.
+    """
     records = {}
     for name, artifact in outputs.items():
         if artifact.manifest is not None:
@@ -326,9 +331,10 @@ def _parameter(component: Component, name: str, value: Any, request: StepRequest
     return decode(value, spec.annotation)
 
 
-def _output_class(
-    component: Component, name: str, request: StepRequest, inputs: Mapping[str, Any], parameters: Mapping[str, Any]
+def output_class(
+    component: Component, name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> type[Artifact]:
+    """Gives the class of an output; a generic one has that of the input or parameter it follows."""
     spec = component.spec.outputs[name]
     if spec.same_as is None:
         return artifact_class(spec.type)
@@ -355,68 +361,3 @@ def results_of(component: Component, returned: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A number of NumPy's as a number of Python's."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
-@dataclass(frozen=True)
-class CallResult:
-    """What `component.call` gives: outputs and output parameters as attributes.
-
-    Attributes:
-        refusal: Why the component declined to do what it is for, if it did.
-        rejection: Why what it looked at would stop a run, if it would.
-    """
-
-    outputs: Mapping[str, Artifact]
-    results: Mapping[str, Any]
-    refusal: str | None = None
-    warnings: tuple[str, ...] = ()
-    rejection: str | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self.outputs:
-            return self.outputs[name]
-        if name in self.results:
-            return self.results[name]
-        raise AttributeError(f"no output {name!r}; there are {', '.join([*self.outputs, *self.results])}")
-
-
-def call_component(component: Component, out_dir: Path, given: Mapping[str, Any]) -> CallResult:
-    """Runs a component in this process on live artifacts and values; what `Component.call` does."""
-    spec = component.spec
-    defaults = {name: parameter.default for name, parameter in spec.parameters.items() if not parameter.required}
-    known = {*spec.inputs, *spec.parameters}
-    if unknown := sorted(set(given) - known):
-        raise TypeError(f"{spec.name} takes no argument {unknown[0]!r}; it takes {', '.join(sorted(known))}")
-    values = defaults | dict(given)
-    missing = [n for n, slot in spec.inputs.items() if not slot.optional and n not in values]
-    if missing := missing + [n for n in spec.parameters if n not in values]:
-        raise TypeError(f"{spec.name} misses the argument {missing[0]!r}")
-    for name, parameter in spec.parameters.items():
-        if parameter.kind.startswith("files") and values[name] is not None:
-            from headrace.pipelines.input_files import resolve_files
-
-            values[name] = resolve_files(values[name])
-    inputs = {name: values[name] for name in spec.inputs if values.get(name) is not None}
-    parameters = {name: values[name] for name in spec.parameters}
-    request = StepRequest("adhoc", "adhoc", spec.name, FunctionRef("", "", ""), {}, {}, {})
-    outputs = {
-        name: _output_class(component, name, request, inputs, parameters)(storage.normalize(out_dir / name))
-        for name in spec.outputs
-    }
-    context = StepContext(step=spec.name, root=str(out_dir))
-    token = enter(context)
-    try:
-        returned = component.function(
-            **{name: None for name, slot in spec.inputs.items() if slot.optional and name not in inputs},
-            **inputs,
-            **outputs,
-            **parameters,
-        )
-        committed = _commit(component, outputs, {"step": spec.name}, context)
-    finally:
-        leave(token)
-        context.close()
-    made = {name: artifact for name, artifact in outputs.items() if name in committed}
-    return CallResult(
-        made, results_of(component, returned), context.refusal, tuple(context.warnings), context.rejection
-    )

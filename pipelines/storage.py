@@ -2,6 +2,10 @@
 
 A URI is a local path or a URL with a scheme. Object stores have no rename, so nothing here relies on one: a local write
 is made whole by a rename, a remote one by the store's own atomic put.
+
+Credentials and endpoints are those of the file system's library, taken from its own environment: for `s3://` the usual
+`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE` and, for a server that is not Amazon's, `AWS_ENDPOINT_URL`.
+Headrace passes them on to its workers and keeps none.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ STEPS = ("Gen", "Keep", "Count", "Join")
 POINTS = {
     "worker: before the payload": ("execution", "", "_call_function", "before", None),
     "worker: in the payload": ("examples", "_SplitWriter", "_write_group", "after", None),
-    "worker: after the payload, before the digests": ("execution", "", "_commit", "before", None),
+    "worker: after the payload, before the digests": ("execution", "", "commit_outputs", "before", None),
     "worker: before the manifest": ("storage", "", "write_bytes", "before", "artifact.json"),
     "worker: half of the manifest's draft": ("storage", "", "write_bytes", "half", "artifact.json"),
     "worker: after the manifest": ("storage", "", "write_bytes", "after", "artifact.json"),
