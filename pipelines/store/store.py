@@ -79,5 +79,7 @@ class Store(Steps, Cache, Lineage):
                 upgrade.use_wal(raw)
         with self._write(ordered=True) as connection:
             # Another process may have done it while this one waited for the lock.
-            if not upgrade.at_head(connection, self.url):
+            if upgrade.revision(connection) is None and not upgrade.at_head(connection, self.url):
+                upgrade.create(connection)
+            elif not upgrade.at_head(connection, self.url):
                 upgrade.upgrade(connection)

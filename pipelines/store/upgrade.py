@@ -47,6 +47,18 @@ def at_head(connection: Connection, url: str) -> bool:
     return found == REVISIONS[-1]
 
 
+def create(connection: Connection) -> None:
+    """Makes the schema in an empty database, inside the caller's transaction: what all migrations together give.
+
+    Without Alembic, whose import is a good part of a new store's first second.
+    """
+    metadata.create_all(connection)
+    # As Alembic makes it.
+    key = f"CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)"
+    connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, {key})"))
+    connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:head)"), {"head": REVISIONS[-1]})
+
+
 def upgrade(connection: Connection) -> None:
     """Runs the migrations that are missing, inside the caller's transaction: all of them take effect or none."""
     from alembic import command
