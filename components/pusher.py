@@ -68,8 +68,9 @@ def Pusher(
 ) -> Pushed:
     """Pushes a model to `<base_directory>/<version>/saved_model.pb`, where it appears whole or not at all.
 
-    The version is one more than the largest there is. A model that is the newest version already is not pushed again.
-    Where a blessing says no, nothing is pushed and the run's exit code is 3.
+    The version is one more than the largest there is. A model that is the newest version already is not pushed again;
+    one that is no longer, because another was pushed since, is: what a run pushes is what is served after it. Where a
+    blessing says no, nothing is pushed and the run's exit code is 3.
 
     Args:
         model: The exported model.
@@ -123,12 +124,7 @@ def Pusher(
 
 def _versions(base: str) -> list[int]:
     """The versions at a destination, ascending."""
-    if storage.is_local(base):
-        folder = storage.local_path(base)
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    else:
-        names = [name.split("/")[0] for name, _ in storage.walk(base)]
-    return sorted({int(name) for name in names if name.isdigit()})
+    return sorted({int(name) for name in storage.names_in(base) if name.isdigit()})
 
 
 def _holds(base: str, version: int, model: str) -> bool:

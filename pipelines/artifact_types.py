@@ -195,8 +195,13 @@ class PushedModel(JsonArtifact):
     version = Property(int, "The version that the model server sees.")
 
     def is_live(self) -> bool:
-        pushed = storage.join(self.properties.get("destination", ""), "saved_model.pb")
-        return super().is_live() and storage.exists(pushed)
+        """Tells whether it is still what a model server takes: there, and the newest version."""
+        if not super().is_live():
+            return False
+        base, _, own = self.properties.get("destination", "").rpartition("/")
+        versions = sorted((int(name) for name in storage.names_in(base) if name.isdigit()), reverse=True)
+        newest = (n for n in versions if storage.exists(storage.join(base, str(n), "saved_model.pb")))
+        return own.isdigit() and next(newest, None) == int(own)
 
 
 class RowsArtifact(Artifact):

@@ -127,8 +127,27 @@ def write_bytes(uri: str, data: bytes) -> None:
 def exists(uri: str) -> bool:
     if is_local(uri):
         return local_path(uri).exists()
-    fs, path = filesystem(uri)
+    fs, path = _as_of_now(uri)
     return bool(fs.exists(path))
+
+
+def names_in(uri: str) -> list[str]:
+    """The names of the files and folders in a folder, sorted; none where there is no folder."""
+    if is_local(uri):
+        folder = local_path(uri)
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    fs, path = _as_of_now(uri)
+    try:
+        return sorted({found.rstrip("/").rpartition("/")[2] for found in fs.ls(path, detail=False)} - {""})
+    except FileNotFoundError:
+        return []
+
+
+def _as_of_now(uri: str) -> tuple[Any, str]:
+    """A URL's file system without the listings that it remembers for as long as the process lives."""
+    fs, path = filesystem(uri)
+    fs.invalidate_cache(path)
+    return fs, path
 
 
 def remove_tree(uri: str) -> None:
@@ -145,7 +164,7 @@ def walk(uri: str) -> Iterator[tuple[str, int]]:
     if is_local(uri):
         yield from sorted(_walk_local(str(local_path(uri)), ""))
         return
-    fs, path = filesystem(uri)
+    fs, path = _as_of_now(uri)
     if not fs.exists(path):
         return
     prefix = fs._strip_protocol(path).rstrip("/") + "/"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import fsspec
 import pytest
 from headrace.components import (
@@ -25,6 +26,7 @@ from headrace.components.pusher import Filesystem
 from headrace.pipelines import Pipeline
 from headrace.pipelines.component import RecordedStep
 from headrace.pipelines.runs import Run
+from moto.server import ThreadedMotoServer
 
 from tests import small_chain
 
@@ -42,10 +44,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket of an S3 server on this machine."""
-    boto3 = pytest.importorskip("boto3")
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
@@ -189,3 +188,15 @@ def test_workers_read_and_write_an_object_store(project, bucket, runs, tmp_path)
     )
     changed = run(project, steps, f"{bucket}/workers", tmp_path / "store.db", debug=False)
     assert sum(changed["CsvExampleGen"].outputs["examples"].rows.values()) == small_chain.ROWS + 1
+
+
+def test_what_another_client_changes_is_seen(runs):
+    """In a process that lives on, such as a notebook's: fsspec remembers listings."""
+    s3 = boto3.client("s3")
+    first, _ = runs["s3"]
+    assert first["Pusher"].outputs["pushed_model"].is_live() and first["Trainer"].outputs["model"].is_live()
+    s3.delete_object(Bucket="headrace", Key="serving/1/saved_model.pb")
+    assert not first["Pusher"].outputs["pushed_model"].is_live()
+    statistics = first["StatisticsGen"].outputs["statistics"]
+    s3.delete_object(Bucket="headrace", Key=statistics.uri.removeprefix("s3://headrace/") + "/artifact.json")
+    assert not statistics.is_live()

@@ -65,6 +65,15 @@ def test_versions_increase_and_one_model_is_not_pushed_twice(parts, run):
     assert versions(parts) == ["1", "2", "41", "42", "notes"]
 
 
+def test_going_back_to_an_earlier_model_pushes_it_again(parts, run):
+    run(*pipeline(parts))
+    run(*pipeline(parts, "m2"))
+    back = run(*pipeline(parts))["Pusher"]
+    assert back.state.value == "succeeded" and back.results["version"] == 3, "2 would go on being served"
+    assert (parts / "serving/3/saved_model.pb").read_text() == "one"
+    assert run(*pipeline(parts))["Pusher"].state.value == "cached"
+
+
 def test_where_the_destination_was_removed_it_is_pushed_again(parts, run):
     run(*pipeline(parts))
     (parts / "serving").rename(parts / "gone")
