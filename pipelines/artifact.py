@@ -135,6 +135,9 @@ def with_link_uris(links: Mapping[str, Any], change: Callable[[str], str]) -> di
     }
 
 
+_CLASSES: dict[str, type[Artifact]] = {}
+
+
 class Artifact:
     """A folder of files with a type, properties and links.
 
@@ -157,6 +160,10 @@ class Artifact:
     schema_title: ClassVar[str | None] = None
     # What reading or writing it imports: a worker has it before its step begins.
     imports: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _CLASSES[cls.type_name()] = cls
 
     def __init__(self, uri: str, manifest: Manifest | None = None) -> None:
         self.uri = uri
@@ -295,12 +302,8 @@ class Artifact:
 
 
 def artifact_classes() -> dict[str, type[Artifact]]:
-    """The artifact types that are defined by now, by name."""
-
-    def below(cls: type[Artifact]) -> list[type[Artifact]]:
-        return [found for child in cls.__subclasses__() for found in (child, *below(child))]
-
-    return {cls.type_name(): cls for cls in below(Artifact)}
+    """The artifact types that are defined by now, by name; of two that share one, the later."""
+    return _CLASSES
 
 
 def read_manifest(uri: str) -> Manifest:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -77,8 +79,9 @@ class StepRequest:
     store_root: str = ""
 
     def to_json(self) -> str:
-        document = asdict(self) | {"headrace_step_request": VERSION, "component": self.component.to_json()}
-        return json.dumps(document, sort_keys=True)
+        inputs = {name: [*map(vars, it)] if isinstance(it, list) else vars(it) for name, it in self.inputs.items()}
+        document = {**vars(self), "headrace_step_request": VERSION, "component": self.component.to_json()}
+        return json.dumps(document | {"inputs": inputs}, sort_keys=True)
 
     def functions(self) -> list[FunctionRef]:
         """The component and every function among the parameters."""
@@ -254,9 +257,6 @@ def describe(error: BaseException) -> StepError:
 
 def peak_rss() -> int:
     """Largest resident set of this process so far, in bytes."""
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

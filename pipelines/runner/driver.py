@@ -63,10 +63,10 @@ class Driver:
         check_runnable(plan)
         self.plan, self.options, self.listener = plan, options, listener
         self.parameters = resolve_parameters(plan, options.parameters)
-        self.root = options.root_for(plan)
+        self.place = options.place_for(plan)
+        self.root = self.place.root
         self.home = options.home_for(plan)
-        self.store_root = options.recorded_root_for(plan)
-        self.history = History(plan.name, self.store_root, options.scope)
+        self.history = History(plan.name, self.place.recorded_root, options.scope)
         self.jobs = options.jobs or os.cpu_count() or 1
         self.outcomes: dict[str, Outcome] = {}
         self.finished: dict[str, StepRun] = {}
@@ -82,14 +82,14 @@ class Driver:
         Raises:
             StoreError: The store cannot be opened.
         """
-        with Store.open(self.options.store_for(self.plan)) as store:
+        with Store.open(self.place.store) as store:
             self.store = store
             self.memo: DigestMemo = StoreMemo(store)
             self.code = CodeParts(self.plan.root)
             store.recover_dead_runs()
             record = store.create_run(
                 self.plan.name,
-                root=self.store_root,
+                root=self.place.recorded_root,
                 plan_digest=self.plan.digest,
                 plan=self.plan.to_document(),
                 parameters=self.parameters,
@@ -156,7 +156,7 @@ class Driver:
             return
         hit = None
         if step.place == "worker" and self.options.cache and step.settings.cache and self.options.debug != step.id:
-            hit = find_hit(self.store, planned, self.store_root, self.root)
+            hit = find_hit(self.store, planned, self.place.recorded_root, self.root)
         if hit is not None:
             inputs = {name: [record.id for record in records] for name, records in planned.inputs.items()}
             self.store.record_cached_step(
@@ -210,9 +210,9 @@ class Driver:
         attempt = Attempt(planned, number, record, log, reason)
         self.attempts[step.id] = attempt
         self.listener.step_started(step.id, reason, number)
-        name = step.id if number == 1 else f"{step.id}.{number}"
+        folder = storage.join(self.folder, step.id if number == 1 else f"{step.id}.{number}")
         request = step_request(
-            planned, self.plan, self.options, run=self.run_id, attempt=number, folder=storage.join(self.folder, name)
+            planned, self.plan, self.options, self.place, run=self.run_id, attempt=number, folder=folder
         )
         if step.place == "driver":
             attempt.result = execute(request)

@@ -45,14 +45,14 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
     """
     check_runnable(plan)
     parameters = resolve_parameters(plan, options.parameters)
-    root = options.root_for(plan)
-    recorded = options.recorded_root_for(plan)
+    place = options.place_for(plan)
+    root, recorded = place.root, place.recorded_root
     history = History(plan.name, recorded, options.scope)
     outcomes: dict[str, Outcome] = {}
     forecasts = []
     with ExitStack() as stack:
         try:
-            store = stack.enter_context(Store.open(options.store_for(plan), create=False))
+            store = stack.enter_context(Store.open(place.store, create=False))
         except StoreError as error:
             if "no store" not in str(error):
                 raise
@@ -88,8 +88,9 @@ def forecast(plan: Plan, options: RunOptions, *, all_reasons: bool = False) -> l
 
 def _ask(planned: PlannedStep, store: Store, options: RunOptions, plan: Plan) -> Outcome:
     """Lets a step that only asks the store ask it; what it finds is recorded already."""
-    root, recorded = options.root_for(plan), options.recorded_root_for(plan)
-    result = execute(step_request(planned, plan, options, run="plan", folder=storage.join(root, "plan")))
+    place = options.place_for(plan)
+    root, recorded = place.root, place.recorded_root
+    result = execute(step_request(planned, plan, options, place, run="plan", folder=storage.join(root, "plan")))
     found = {
         name: store.artifacts(
             uri=storage.relative_to_root(output.uri, root), root=recorded, digest=output.digest, limit=1

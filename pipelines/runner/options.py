@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.pipelines import storage
 from headrace.pipelines.errors import PipelineError, Problem
@@ -18,6 +18,20 @@ from headrace.pipelines.runs import EMBEDDED, Run, StepRun
 
 HOME = ".headrace"
 LOCAL_SETTINGS = ("retries", "timeout", "cache", "env")
+
+
+class Place(NamedTuple):
+    """Where a run keeps what it makes.
+
+    Attributes:
+        root: The pipeline root.
+        recorded_root: What the store calls it.
+        store: URL of the store.
+    """
+
+    root: str
+    recorded_root: str
+    store: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,10 @@ class RunOptions:
         root = self.root_for(plan)
         inside = storage.is_local(root) and storage.normalize(self.store_for(plan)) == storage.join(root, "store.db")
         return EMBEDDED if inside else root
+
+    def place_for(self, plan: Plan) -> Place:
+        """Where a run of the Plan keeps what it makes."""
+        return Place(self.root_for(plan), self.recorded_root_for(plan), self.store_for(plan))
 
     @property
     def scope(self) -> str:

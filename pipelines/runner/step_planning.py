@@ -28,7 +28,7 @@ from headrace.pipelines.plan import (
     Step,
     Value,
 )
-from headrace.pipelines.runner.options import RunOptions
+from headrace.pipelines.runner.options import Place, RunOptions
 from headrace.pipelines.runs import open_recorded
 from headrace.pipelines.store import ArtifactRecord, CachedStep, FileStamp, History, Store
 
@@ -65,7 +65,7 @@ class PlannedStep:
 
 
 def step_request(
-    planned: PlannedStep, plan: Plan, options: RunOptions, *, run: str, folder: str, attempt: int = 1
+    planned: PlannedStep, plan: Plan, options: RunOptions, place: Place, *, run: str, folder: str, attempt: int = 1
 ) -> StepRequest:
     """Gives the request of a planned step.
 
@@ -73,15 +73,15 @@ def step_request(
         planned: The step.
         plan: Its Plan.
         options: How the Plan is run.
+        place: Where the run keeps what it makes.
         run: The run's id.
         folder: Folder or URL under which its outputs are written.
         attempt: Counted from 1.
     """
-    root = options.root_for(plan)
     slots = dict(planned.step.interface.inputs)
 
     def refs(name: str) -> ArtifactRef | list[ArtifactRef]:
-        found = [ArtifactRef(storage.resolve(r.uri, root), r.type, r.digest) for r in planned.inputs[name]]
+        found = [ArtifactRef(storage.resolve(r.uri, place.root), r.type, r.digest) for r in planned.inputs[name]]
         return found if slots[name].list else found[0]
 
     return StepRequest(
@@ -93,12 +93,12 @@ def step_request(
         inputs={name: refs(name) for name in planned.inputs},
         outputs={name: storage.join(folder, name) for name, _ in planned.step.interface.outputs},
         parameters=planned.request_parameters(),
-        root=root,
+        root=place.root,
         project=plan.root,
         beam_args=options.beam_args,
         sample=options.sample,
-        store_url=options.store_for(plan),
-        store_root=options.recorded_root_for(plan),
+        store_url=place.store,
+        store_root=place.recorded_root,
     )
 
 
