@@ -126,7 +126,7 @@ def check_plan_round_trip(case: Case, tmp_path: Path) -> None:
     """A Plan with a step of it survives JSON and YAML, byte for byte."""
     plan = Pipeline("contract", case.step(), root=str(case.project)).plan
     assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
-    assert Plan.from_yaml(plan.to_yaml()).to_json() == plan.to_json()
+    assert Plan.from_yaml(plan.to_yaml(), root=str(case.project)).to_json() == plan.to_json()
 
 
 def check_imports(case: Case, tmp_path: Path) -> None:
