@@ -54,13 +54,19 @@ class Examples(Artifact):
     imports = ("pyarrow",)
 
     rows = Property(dict, "Rows of each split.")
+    _index: dict[str, Any] | None = None
 
     def writer(self, schema: pa.Schema) -> ExamplesWriter:
         return ExamplesWriter(self, schema)
 
     def index(self) -> dict[str, Any]:
         """What `examples.json` says: schema, shards by split, digest."""
+        if self._index is not None:
+            return self._index
         document: dict[str, Any] = json.loads(storage.read_bytes(storage.join(self.uri, INDEX)))
+        if self.manifest is not None:
+            # What is committed does not change; an object store answers in tens of milliseconds.
+            self._index = document
         return document
 
     @property

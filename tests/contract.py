@@ -13,6 +13,7 @@ AssertionError and says what the contract is.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import subprocess
@@ -130,7 +131,9 @@ def check_plan_round_trip(case: Case, tmp_path: Path) -> None:
 
 
 def check_imports(case: Case, tmp_path: Path) -> None:
-    """Importing its module imports nothing heavy: a pipeline is written, checked and compiled without."""
+    """What its worker is to import is there; importing its module imports nothing heavy."""
+    for name in case.component.imports:
+        assert importlib.util.find_spec(name), f"{case}: imports= names {name}, which is not installed"
     function = case.component.function
     code = f"import json, sys; import {function.__module__}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=case.project, capture_output=True, text=True, check=False)
