@@ -31,11 +31,11 @@ def StatisticsGen(
         top_values: How many of the most frequent values are named.
 
     Raises:
-        DataError: There is no such split.
-        TypeError: A column has a type that the feature model does not have.
+        DataError: There is no such split, or a column has a type or a value that the feature model does not have.
 
     >>> StatisticsGen(examples=example_gen.outputs["examples"])  # doctest: +SKIP
     """
+    import pyarrow as pa
     from headrace.transforms.passes import run_pass
     from headrace.transforms.row_groups import RowGroup
     from headrace.transforms.statistics import StatisticsSummarizer, to_proto
@@ -46,13 +46,18 @@ def StatisticsGen(
     chosen = splits or examples.splits
     groups = {split: [RowGroup(*group) for group in examples.row_groups(split)] for split in chosen}
     total = sum(group.rows for listed in groups.values() for group in listed)
-    summaries = run_pass(
-        groups,
-        StatisticsSummarizer(examples.schema),
-        beam_args=context.beam_args,
-        engine=context.engine,
-        on_rows=lambda rows: context.progress(rows, total),
-    )
+    try:
+        summaries = run_pass(
+            groups,
+            StatisticsSummarizer(examples.schema),
+            beam_args=context.beam_args,
+            engine=context.engine,
+            on_rows=lambda rows: context.progress(rows, total),
+        )
+    except pa.ArrowInvalid:  # a damaged file, which is a ValueError too
+        raise
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error), "make it another type in the source, such as a string of an id or hash") from error
     statistics.write(
         to_proto(summaries, histogram_buckets=histogram_buckets, quantiles=quantiles, top_values=top_values)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,34 @@ def amended(folder: Path, statistics: Statistics, text: str, **options) -> Schem
 def test_clean_data_has_no_anomaly(tmp_path, statistics, schema):
     result = ExampleValidator.call(statistics=statistics, schema=schema, out_dir=tmp_path)
     assert result.anomalies.found == 0 and not result.anomalies.read().anomaly_info and result.warnings == ()
+
+
+def test_clean_data_of_every_type_has_no_anomaly(tmp_path, run):
+    rows = {
+        "bool": [True, None, False],
+        "int": pa.array([1, 2, None], pa.int8()),
+        "uint": pa.array([2**62, 1, 2], pa.uint64()),
+        "float": pa.array([1.5, float("nan"), None], pa.float32()),
+        "decimal": [Decimal("1.5"), None, Decimal("2.25")],
+        "string": ["a", "", None],
+        "large": pa.array(["x", "y", "z"], pa.large_string()),
+        "dictionary": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "bytes": pa.array([b"x", b"\xff", None]),
+        "date": [datetime.date(2020, 1, 1), None, datetime.date(1960, 1, 1)],
+        "timestamp": pa.array([1, 2, None], pa.timestamp("us", "Europe/Berlin")),
+        "strings": [["a", "b"], [], None],
+        "floats": [[1.0], [2.0, 3.0], None],
+        "vector": pa.array([[1.0, 2.0]] * 3, pa.list_(pa.float32(), 2)),
+        "null": pa.nulls(3),
+    }
+    pq.write_table(pa.concat_tables([pa.table(rows)] * 10), tmp_path / "rows.parquet")
+    gen = ParquetExampleGen(input_base=str(tmp_path / "rows.parquet"))
+    stats = StatisticsGen(examples=gen.outputs["examples"])
+    schema = SchemaGen(statistics=stats.outputs["statistics"], sensitive=["string"])
+    given = {"statistics": stats.outputs["statistics"], "examples": gen.outputs["examples"]}
+    found = run(gen, stats, schema, ExampleValidator(schema=schema.outputs["schema"], **given))
+    assert found.exit_code == 0, found["ExampleValidator"].error
+    assert found["ExampleValidator"].outputs["anomalies"].found == 0
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,18 @@ def test_the_sample_engine_and_beam_give_the_same_statistics(tmp_path, examples,
     assert beam.digest == direct.digest
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([2**63, 1], pa.uint64()), "column 'c' of uint64 has a value that the feature model does not have"),
+        (pa.array([[[1]]]), "'c'"),
+    ],
+)
+def test_what_the_feature_model_does_not_have_is_named(tmp_path, column, said):
+    with pytest.raises(DataError, match=said):
+        StatisticsGen.call(examples=examples_of(tmp_path / "e", train=pa.table({"c": column})), out_dir=tmp_path)
+
+
 @pytest.fixture(scope="module")
 def statistics(tmp_path_factory, examples) -> Statistics:
     return StatisticsGen.call(examples=examples, out_dir=tmp_path_factory.mktemp("statistics")).statistics

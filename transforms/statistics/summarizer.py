@@ -43,7 +43,7 @@ class StatisticsSummarizer:
         return DatasetSummary(0, {field.name: ColumnSummary(field.type) for field in self.schema})
 
     def summarize(self, batch: pa.RecordBatch) -> DatasetSummary:
-        return DatasetSummary(batch.num_rows, {name: ColumnSummary.of(batch[name]) for name in self.schema.names})
+        return DatasetSummary(batch.num_rows, {name: _summary_of(name, batch[name]) for name in self.schema.names})
 
     def merge(self, left: DatasetSummary, right: DatasetSummary) -> DatasetSummary:
         left.rows += right.rows
@@ -53,3 +53,11 @@ class StatisticsSummarizer:
 
     def finish(self, summary: DatasetSummary) -> DatasetSummary:
         return summary
+
+
+def _summary_of(name: str, column: pa.Array) -> ColumnSummary:
+    try:
+        return ColumnSummary.of(column)
+    except pa.ArrowInvalid as error:
+        said = f"column {name!r} of {column.type} has a value that the feature model does not have: {error}"
+        raise ValueError(said) from None
