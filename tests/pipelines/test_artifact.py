@@ -1,4 +1,4 @@
-"""An artifact exists exactly when its manifest does, which is written last; damage is seen; links follow a moved root."""
+"""An artifact exists exactly when its manifest does, which is written last; damage is seen; links follow a move."""
 
 from __future__ import annotations
 

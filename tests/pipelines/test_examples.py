@@ -1,8 +1,9 @@
-"""Examples: what is written is read back, and the semantic digest is that of the rows, however they were batched and sharded."""
+"""Examples: what is written is read back; the semantic digest is of the rows, however they were batched and sharded."""
 
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,7 +57,7 @@ def write(folder: Path, table: pa.Table, cuts: list[int], *, rows: int = 65_536,
         with examples.writer(table.schema) as writer:
             writer.declare("train")
             edges = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
-            for begin, end in zip(edges, edges[1:]):
+            for begin, end in pairwise(edges):
                 for batch in table.slice(begin, end - begin).combine_chunks().to_batches():
                     writer.write("train", batch)
     finally:
@@ -163,7 +164,7 @@ def test_splits_are_apart_and_in_order(tmp_path):
     assert again.read("eval")["x"].to_pylist() == [1, 3]
     assert again.read("empty").schema == schema and again.read("empty").num_rows == 0
     assert set(again.read()) == {"train", "eval", "empty"}
-    with pytest.raises(KeyError, match="no split 'tran'.*it has train, eval, empty"):
+    with pytest.raises(KeyError, match=r"no split 'tran'.*it has train, eval, empty"):
         again.read("tran")
 
 

@@ -132,7 +132,7 @@ def test_a_dataclass_is_its_fields_with_defaults():
     assert encode(Place("a"), Place) == {"folder": "a", "depth": 1, "names": []}
     assert encode({"folder": "a"}, Place) == encode(Place("a"), Place), "as YAML writes it"
     assert decode(encode(Place("a", 2, ["x"]), Place | None), Place | None) == Place("a", 2, ["x"])
-    with pytest.raises(NotAllowed, match="expected int at .*depth, received str 'x'"):
+    with pytest.raises(NotAllowed, match=r"expected int at .*depth, received str 'x'"):
         encode(Place("a", "x"), Place)
     with pytest.raises(NotAllowed, match="Place with the fields depth, folder, names"):
         encode({"foldr": "a"}, Place)

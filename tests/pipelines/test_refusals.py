@@ -1,4 +1,4 @@
-"""What is refused when a pipeline is built: where, what was expected, what was received, what to do; all of it at once."""
+"""What is refused when a pipeline is built: where, what was expected, what was received, what to do; all at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from headrace.pipelines import Pipeline, PipelineError, PipelineParameter, Plan,
 COMPONENTS = """
 from typing import NamedTuple
 
-from headrace.pipelines import Examples, Function, Input, Model, Output, Pipeline, PipelineParameter, Statistics, component
+from headrace.pipelines import (
+    Examples, Function, Input, Model, Output, Pipeline, PipelineParameter, Statistics, component,
+)
 
 class Found(NamedTuple):
     rows: int
@@ -52,7 +54,7 @@ def outer():
     return inner
 
 
-# Each: what follows in the file, then for each problem (line counted from the file's first, what it says, what its fix says).
+# Each: what follows in the file, then for each problem its line, what it says, what its fix says.
 CASES = {
     "a wrong artifact type": (
         "g = Gen()\nt = Stats(examples=Stats(examples=g.outputs['examples']).with_id('S').outputs['statistics'])",
@@ -132,7 +134,8 @@ CASES = {
     ),
     "a function named wrongly": (
         "g = Gen()\ns = Stats(examples=g.outputs['examples'])\n"
-        "t = Train(examples=g.outputs['examples'], statistics=s.outputs['statistics'], build='refusal_components:build')",
+        "t = Train(examples=g.outputs['examples'], statistics=s.outputs['statistics'], "
+        "build='refusal_components:build')",
         [(3, "Train.build: expected a function of refusal_components, received 'build'", "build_model?")],
     ),
     "no function": (
