@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fsspec
 import pytest
 from headrace.components import Importer
 from headrace.pipelines import Blessing, HyperParameters, Model, Schema
@@ -58,6 +59,21 @@ def Read(values: Input[HyperParameters], copy: Output[HyperParameters]) -> None:
 given = Importer(source_uri={source!r}, artifact_type=HyperParameters)
 p = Pipeline("p", [given, Read(values=given.outputs["result"])])
 """
+
+
+def test_files_and_artifacts_behind_a_url(run):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/given/s/edited.pbtxt", SCHEMA.encode())
+    copied = imported(run(Importer(source_uri="memory://given/s", artifact_type=Schema)))
+    assert copied.read().feature[0].name == "x" and (copied.path / "schema.pbtxt").exists()
+    for file in copied.path.iterdir():
+        memory.pipe(f"/given/a/{file.name}", file.read_bytes())
+    taken = imported(run(Importer(source_uri="memory://given/a", artifact_type=Schema)))
+    assert taken.uri == "memory://given/a" and taken.digest == copied.digest
+    memory.pipe("/given/a/schema.pbtxt", SCHEMA.replace("x", "y").encode())
+    changed = run(Importer(source_uri="memory://given/a", artifact_type=Schema))
+    assert "schema.pbtxt was changed" in changed["Importer"].error["message"]
+    memory.rm("/given", recursive=True)
 
 
 def test_an_artifact_is_taken_where_it_lies(tmp_path, run, verdict):

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -132,6 +133,19 @@ def test_a_query_reads_no_file_that_the_cache_does_not_know(tmp_path, flights):
         SqlExampleGen.call(
             query=f"SELECT * FROM '{tmp_path}/other.csv' ORDER BY a", tables={"f": flights}, out_dir=tmp_path / "o"
         )
+
+
+def test_tables_may_lie_behind_a_url(tmp_path, flights):
+    memory = fsspec.filesystem("memory")
+    memory.put(flights, "/sql/flights.csv")
+    with memory.open("/sql/flights.parquet", "wb") as file:
+        pq.write_table(pa.csv.read_csv(flights), file)
+    expected = SqlExampleGen.call(query="SELECT * FROM t ORDER BY id", tables={"t": flights}, out_dir=tmp_path / "f")
+    for kind in ("csv", "parquet"):
+        tables = {"t": f"memory://sql/flights.{kind}"}
+        found = SqlExampleGen.call(query="SELECT * FROM t ORDER BY id", tables=tables, out_dir=tmp_path / kind)
+        assert found.examples.digest == expected.examples.digest
+    memory.rm("/sql", recursive=True)
 
 
 def test_tables_that_cannot_be_read(tmp_path, flights):
