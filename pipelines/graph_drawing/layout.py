@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.pipelines.errors import MissingExtra
 from headrace.pipelines.graph_drawing.graph import Graph
+from headrace.pipelines.optional_imports import without
 
 Point = tuple[float, float]
 GAP_X = 26.0
@@ -88,7 +89,9 @@ def _components(graph: Graph) -> list[list[str]]:
 
 
 def _place_component(component: Any) -> tuple[dict[str, Point], dict[tuple[str, str], tuple[Point, ...]], float, float]:
-    from grandalf.layouts import SugiyamaLayout
+    # grandalf takes NumPy for a layout that is not this one: a tenth of a second.
+    with without("numpy"):
+        from grandalf.layouts import SugiyamaLayout
 
     layout = SugiyamaLayout(component)
     layout.xspace, layout.yspace = GAP_X, GAP_Y

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.pipelines.artifact_types import artifact_class
+from headrace.pipelines.optional_imports import without
 from headrace.pipelines.plan import Step
 
 HEAVY = ("pyarrow", "apache_beam", "tensorflow", "keras")
@@ -117,14 +118,10 @@ def _without_sklearn() -> Iterator[None]:
 
     The wrappers are there all the same: they are imported, with scikit-learn, when a step first touches them.
     """
-    if "sklearn" in sys.modules or "keras" in sys.modules:
+    is_there = "sklearn" in sys.modules or "keras" in sys.modules
+    with without("sklearn"):
         yield
-        return
-    sys.modules["sklearn"] = None  # type: ignore[assignment]  # `import sklearn` raises ImportError
-    try:
-        yield
-    finally:
-        del sys.modules["sklearn"]
+    if not is_there:
         _forget_keras_wrappers()
 
 
