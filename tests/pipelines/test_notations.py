@@ -83,7 +83,10 @@ nodes:
     number: 2
     options: {{map: {{rate: {{parameter: rate}}, list: {{list: [{{const: 1}}, {{parameter: rate}}]}}}}}}
 - {{component: "notation_own:Source", settings: {{retries: 2, timeout: 5, env: {{X: "1"}}, cpu: "2"}}}}
-- {{id: Joined, component: "notation_own:Join", inputs: {{parts: [A.made], baseline: Join.joined}}, arguments: {{mode: any}}}}
+- id: Joined
+  component: notation_own:Join
+  inputs: {{parts: [A.made], baseline: Join.joined}}
+  arguments: {{mode: any}}
 """
 
 
