@@ -87,7 +87,7 @@ def latest(folder: str) -> Checkpoint | None:
 
 def _trained(model: keras.Model) -> list[Any]:
     """Everything that a step changes but the metrics, in one order."""
-    return [*model.variables, *model.optimizer.variables]
+    return [*model.variables, *(model.optimizer.variables if model.optimizer is not None else ())]
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint, batch: Sequence[Any]) -> bool:
@@ -102,7 +102,6 @@ def restore(model: keras.Model, checkpoint: Checkpoint, batch: Sequence[Any]) ->
         Whether the checkpoint is one of this model.
     """
     model.test_on_batch(*batch)
-    model.optimizer.build(model.trainable_variables)
     variables = [*_trained(model), *model.metrics_variables]
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [value.shape for value in checkpoint.values]:

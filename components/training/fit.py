@@ -67,6 +67,9 @@ def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder
         shuffle=True,
         seed=settings.seed,
     )
+    if model.optimizer is not None:
+        # TensorFlow traces a function that makes variables twice, which costs as much as a third of an epoch.
+        model.optimizer.build(model.trainable_variables)
     start = _start(model, stream, settings)
     rows = min(stream.rows, stream.steps * settings.batch_size)
     series = Series(folder, stream.steps, settings.batch_size, rows, settings.epochs)
