@@ -1,6 +1,6 @@
 """CSV to Examples against pyarrow's own reader and writer, and its memory as the rows grow.
 
-    python benchmarks/csv_ingest.py [--rows 1000000] [--repeat 3] [--grow 1,3,10]
+    python -m benchmarks.csv_ingest [--rows 1000000] [--repeat 3] [--grow 1,3,10]
 
 Writes a CSV file of 18 columns like the flights' (numbers, codes, missing cells, a time), then measures, alternating,
 `pyarrow.csv.read_csv` + `pyarrow.parquet.write_table` and CsvExampleGen's work: types over all rows, splits by the
@@ -27,6 +27,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from headrace.components.ingest import CsvOptions, ingest_csv, sources_of, split_rule
 from headrace.pipelines import Examples
+
+from benchmarks.results import Result, tell
 
 COLUMNS = [
     "month", "day", "dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "arr_delay", "carrier",
@@ -110,15 +112,14 @@ def compare(path: Path, repeat: int) -> None:
             taken["ingest"].append(seconds(lambda: by_ingest([str(path)], Path(out))))
     wall = {name: statistics.median(pair[0] for pair in pairs) for name, pairs in taken.items()}
     processor = {name: statistics.median(pair[1] for pair in pairs) for name, pairs in taken.items()}
-    for name in taken:
-        print(f"{name:8} {wall[name]:6.2f} s wall  {processor[name]:6.2f} s processor")
-    print(f"ratio    {wall['ingest'] / wall['pyarrow']:6.2f}         {processor['ingest'] / processor['pyarrow']:6.2f}")
+    what = "CSV to Examples, against pyarrow.csv + pyarrow.parquet"
+    tell(Result(what, wall["ingest"], 2.0, wall["pyarrow"], "s", processor["ingest"], processor["pyarrow"]))
 
 
 def grow(path: Path, copies: list[int]) -> None:
     """Prints time and peak memory for more and more shards, each in a process of its own."""
     for count in copies:
-        command = [sys.executable, __file__, "--shards", str(count), "--file", str(path)]
+        command = [sys.executable, "-m", "benchmarks.csv_ingest", "--shards", str(count), "--file", str(path)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(
             f"x{count:<3} {found['rows']:>11,} rows  {found['wall']:6.2f} s  peak anonymous {found['peak_mb']:6,.0f} MB"

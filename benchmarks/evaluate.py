@@ -1,4 +1,4 @@
-"""The Evaluator on 300,000 rows and 3 slices against `model.predict`: `python benchmarks/evaluate.py [rows]`.
+"""The Evaluator on 300,000 rows and 3 slices against `model.predict`: `python -m benchmarks.evaluate [rows]`.
 
 Both begin with imports done and the same model, which takes raw columns: lookups, normalised floats, embeddings and two
 dense layers. Keras has the columns as arrays in memory and only predicts, in batches of 8,192. The Evaluator reads
@@ -27,6 +27,8 @@ import tensorflow as tf
 from headrace.components.evaluator import BetterThanConstant, Evaluator
 from headrace.pipelines import Examples, Model
 from keras import layers
+
+from benchmarks.results import Result, medians, tell
 
 BATCH = 8_192
 FLOATS = [f"float{i}" for i in range(10)]
@@ -111,12 +113,14 @@ def main() -> None:
                     out_dir=f"{folder}/out{run}",
                 )
             )
-            runs.append((evaluate[0] / predict[0], evaluate[1] / predict[1]))
+            runs.append((evaluate, predict))
             print(f"predict {predict[0]:.2f} s, {predict[1]:.2f} CPU; ", end="")
             print(f"evaluate {evaluate[0]:.2f} s, {evaluate[1]:.2f} CPU")
-    wall, cpu = (float(np.median([run[i] for run in runs[1:]])) for i in (0, 1))
-    print(f"ratio with the model loaded: {wall:.2f} of wall time, {cpu:.2f} of CPU time (median of {len(runs) - 1})")
-    print(f"ratio with loading the SavedModel: {runs[0][0]:.2f} of wall time, {runs[0][1]:.2f} of CPU time")
+    first_evaluate, first_predict = runs[0]
+    print(f"ratio with loading the SavedModel: {first_evaluate[0] / first_predict[0]:.2f} of wall time")
+    (wall, cpu), (their_wall, their_cpu) = (medians([run[side] for run in runs[1:]]) for side in (0, 1))
+    what = f"Evaluator on {rows:,} rows and 3 slices, against model.predict"
+    tell(Result(what, wall, 1.5, their_wall, "s", cpu, their_cpu))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the runner itself costs: 200 small steps in 10 layers, each reading an artifact and writing one.
 
-    python benchmarks/small_steps.py [--steps 200] [--layers 10] [--profile FILE]
+    python -m benchmarks.small_steps [--steps 200] [--layers 10] [--profile FILE]
 
 Prints wall and processor time a step, first run (every step forked, logged, recorded) and second run (every step a
 cache hit). The components' own work is measured inside the workers and taken off, so that what is left is overhead.
@@ -22,7 +22,9 @@ from headrace.pipelines.plan import Plan
 from headrace.pipelines.recorded_step import RecordedStep
 from headrace.pipelines.runner import run
 
-AUTHOR = '''
+from benchmarks.results import Result, tell
+
+AUTHOR = """
 from headrace.pipelines import HyperParameters, Input, Output, component
 
 
@@ -34,7 +36,7 @@ def Source(value: Output[HyperParameters], *, number: int) -> None:
 @component
 def Add(before: Input[HyperParameters], value: Output[HyperParameters], *, number: int) -> None:
     value.write({"number": before.read()["number"] + number})
-'''
+"""
 
 
 def make_plan(project: Path, steps: int, layers: int) -> Plan:
@@ -94,6 +96,7 @@ def main() -> None:
             spent = {"wall": wall, "driver": after[0] - before[0], "workers": after[1] - before[1]}
             figures |= {f"{name}_{what}_ms": seconds * 1000 / len(done) for what, seconds in spent.items()}
     print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+    tell(Result("overhead of a small step", figures["first_wall_ms"], 5.0, unit="ms"))
 
 
 def _first(folder: str) -> RecordedStep:
