@@ -20,10 +20,21 @@ from headrace.pipelines.artifact import digest_of
 
 # Attributes that are generated, or that say how and not what is computed.
 _NOISE = frozenset(
-    """
-    shared_name container config config_proto executor_type name _class _output_shapes _gradient_op_type _XlaMustCompile
-    _collective_manager_ids _read_only_resource_inputs _has_manual_control_dependencies
-    """.split()
+    {
+        "shared_name",
+        "container",
+        "config",
+        "config_proto",
+        "executor_type",
+        "name",
+        "_class",
+        "_output_shapes",
+        "_gradient_op_type",
+        "_XlaMustCompile",
+        "_collective_manager_ids",
+        "_read_only_resource_inputs",
+        "_has_manual_control_dependencies",
+    }
 )
 _SAVERS = ("traced_save", "traced_restore")
 _BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
