@@ -51,7 +51,7 @@ lint: $(TESTS_READY)
 	$(BIN)/ruff format --check .
 
 types: $(TESTS_READY)
-	$(BIN)/mypy typings/headrace/pipelines typings/headrace/kubeflow
+	$(BIN)/mypy typings/headrace/pipelines $(if $(wildcard kubeflow/*.py),typings/headrace/kubeflow)
 
 bench: $(TESTS_READY)
 	$(BIN)/python -m benchmarks
