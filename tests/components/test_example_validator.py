@@ -19,7 +19,7 @@ from headrace.components import (
     SchemaGen,
     StatisticsGen,
 )
-from headrace.pipelines import Examples, Schema, Statistics
+from headrace.pipelines import Examples, Pipeline, PipelineError, Schema, Statistics
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.step_context import StepContext
 
@@ -185,6 +185,19 @@ def test_fail_on_decides_what_stops(tmp_path, statistics, schema, fail_on, stops
         assert [column for column in ("carrier", "gate") if f"  {column}: " in result.rejection] == stops
     else:
         assert result.rejection is None and len(result.warnings) == 2
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), (["distance"], 0), (["carrier"], 1), ("error", 1)])
+def test_fail_on_goes_through_a_plan(tmp_path, schema, run, fail_on, code):
+    pq.write_table(with_value("carrier", "??"), tmp_path / "rows.parquet")
+    found = run(*steps_on(tmp_path, schema, fail_on=fail_on))
+    assert found.exit_code == code and found["ExampleValidator"].outputs["anomalies"].found == 1
+    assert bool(found["ExampleValidator"].warnings) == (code == 0)
+
+
+def test_another_word_for_fail_on_is_refused_when_the_pipeline_is_built(tmp_path, schema):
+    with pytest.raises(PipelineError, match="fail_on"):
+        Pipeline("p", steps_on(tmp_path, schema, fail_on="sometimes"), root=str(tmp_path))
 
 
 def test_fail_on_a_column_that_there_is_not_is_refused(tmp_path, statistics, schema):
