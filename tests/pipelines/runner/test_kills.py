@@ -304,9 +304,9 @@ def report(hit: Counter[str]) -> None:
 @pytest.mark.timeout(900)
 def test_fifty_kills(harness):
     chance = random.Random(20)
-    _, seconds, _ = harness.run(-1)
+    seconds = min(harness.run(-1)[1], harness.run(-2)[1], harness.run(-3)[1])
     kills = named(chance)
-    kills += at_random(chance, 50 - len(kills), 1.2 * seconds)
+    kills += at_random(chance, 50 - len(kills), seconds)
     chance.shuffle(kills)
     hit = go_through(harness, kills)
     report(hit)
@@ -321,5 +321,5 @@ def test_fifty_kills(harness):
 def test_five_hundred_kills_at_random(harness):
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")
-    _, seconds, _ = harness.run(-1)
-    report(go_through(harness, at_random(random.Random(seed), 500, 1.2 * seconds)))
+    seconds = min(harness.run(-1)[1], harness.run(-2)[1], harness.run(-3)[1])
+    report(go_through(harness, at_random(random.Random(seed), 500, seconds)))
