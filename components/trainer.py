@@ -154,6 +154,8 @@ def Trainer(
     model.link(
         transform_graph=transform_graph, schema=schema, examples=examples, weight=weight, train_split=train_split
     )
+    if schema is None and transform_graph is not None and "schema" in transform_graph.links:
+        model.links["schema"] = transform_graph.links["schema"]
     if label is not None:
         model.links["label"] = label
     with training.keras_prepared(seed, mixed_precision):

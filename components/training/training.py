@@ -62,13 +62,14 @@ class Settings:
 
 
 def split_there_is(split: str | None, examples: Examples) -> str | None:
-    """The evaluation split, or None if the examples lack it."""
-    if split is None or split in examples.splits:
+    """The evaluation split, or None if the examples lack it or it has no rows."""
+    if split is None:
+        return None
+    there = split in examples.splits
+    if there and examples.row_groups(split):
         return split
-    step_context().warn(
-        f"no split {split!r} to evaluate on; there are {', '.join(examples.splits)}: loss and metrics are told of the "
-        "training split only. Give eval_split=, or None"
-    )
+    what = f"split {split!r} has no rows" if there else f"no split {split!r}; there are {', '.join(examples.splits)}"
+    step_context().warn(f"{what}: loss and metrics are told of the training split only. Give eval_split=, or None")
     return None
 
 

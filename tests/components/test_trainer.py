@@ -181,6 +181,7 @@ def test_a_step_of_gradient_descent_by_numpy(made: Made, tmp_path: Path, label: 
     assert links["transform_graph"]["digest"] == made.graph.digest
     assert links["examples"]["digest"] == made.features.digest
     assert links["train_split"] == "train"
+    assert links["schema"]["digest"] == made.schema.digest
 
 
 def test_a_dict_of_labels_trains_several_outputs(made: Made, tmp_path: Path) -> None:
@@ -439,7 +440,7 @@ def test_a_label_that_is_text_is_refused(made: Made, tmp_path: Path) -> None:
 
 def test_an_eval_split_that_is_not_there_is_warned_of(made: Made, tmp_path: Path) -> None:
     result = train(made, tmp_path, eval_split="test")
-    assert "no split 'test' to evaluate on; there are train, eval" in result.warnings[0]
+    assert "no split 'test'; there are train, eval" in result.warnings[0]
     assert set(history(result.model)["epochs"][0]) == {"epoch", "loss", "accuracy"}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +202,7 @@ def test_no_other_split_changes_the_state(tmp_path: Path, schema: Schema) -> Non
     assert result.transform_graph.digest != digests[0]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200))
 def test_sample_mode_gives_what_beam_gives(tmp_path_factory: pytest.TempPathFactory, seed: int, number: int) -> None:
     folder = tmp_path_factory.mktemp("engines")
@@ -254,6 +257,39 @@ def test_without_materialize_there_is_only_the_graph(tmp_path: Path, schema: Sch
         out_dir=tmp_path / "out", examples=examples, schema=schema, preprocessing_fn=wide_variety, materialize=False
     )
     assert set(result.outputs) == {"transform_graph"}
+
+
+def test_a_wide_one_hot_is_stored_as_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 rows of 10,000 categories would be 800 MB; the features are Keras' own nevertheless."""
+    monkeypatch.setattr("headrace.pipelines.examples.ROW_GROUP_ROWS", 8192)
+    words = np.array([f"word{number}" for number in range(10_000)], dtype=object)
+    chosen = np.concatenate([np.arange(10_000), np.random.default_rng(0).integers(0, 10_000, 10_000)])
+    table = pa.table({"word": pa.array(words[chosen])})
+    schema = write_schema(tmp_path / "schema", 'feature { name: "word" type: BYTES presence { min_fraction: 1 } }')
+    examples = write_examples(tmp_path / "examples", train=table)
+    result = Transform.call(
+        out_dir=tmp_path / "out",
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=lambda inputs: {"word": layers.StringLookup(output_mode="one_hot")(inputs["word"])},
+    )
+    assert sum(entry.size for entry in result.transformed_examples.manifest.files.values()) < 1 << 20
+    keras_layer = layers.StringLookup(output_mode="one_hot")
+    keras_layer.adapt(words[chosen].reshape(-1, 1))
+    specs = load_transform(result.transform_graph.path).feature_specs
+    some = result.transformed_examples.read("train").slice(9_990, 300)
+    dense = feature_batch_to_tensors(some, specs)["word"]
+    assert dense.shape == (300, 10_001)
+    np.testing.assert_array_equal(dense, keras_layer(words[chosen[9_990:10_290]].reshape(-1, 1)).numpy())
+
+
+@pytest.mark.slow
+def test_a_wide_one_hot_over_a_million_rows_stays_within_memory() -> None:
+    benchmark = Path(__file__).resolve().parents[2] / "benchmarks" / "wide_one_hot.py"
+    ran = subprocess.run([sys.executable, str(benchmark)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads(ran.stdout.splitlines()[-1])
+    assert figures["peak_mb"] < 1500
 
 
 def test_an_empty_split_stays_and_an_empty_train_split_is_refused(tmp_path: Path, schema: Schema) -> None:
