@@ -119,10 +119,9 @@ class BatchStream:
 
     def _is_full(self, held: list[pa.RecordBatch]) -> bool:
         """Without shuffling there is nothing to mix: one batch's rows are enough."""
-        rows = sum(batch.num_rows for batch in held)
-        if not self.shuffle:
-            return rows >= self.batch_size
-        return rows >= POOL_ROWS or sum(batch.nbytes for batch in held) >= POOL_BYTES
+        rows: int = sum(batch.num_rows for batch in held)
+        size: int = sum(batch.nbytes for batch in held)
+        return rows >= POOL_ROWS or size >= POOL_BYTES if self.shuffle else rows >= self.batch_size
 
     def dataset(self, first_epoch: int = 0) -> Any:
         """The stream as a `tf.data.Dataset`; each time it is iterated is the next epoch.

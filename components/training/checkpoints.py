@@ -51,7 +51,9 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The checkpoint as the bytes of an `.npz` file."""
         file = io.BytesIO()
-        arrays = {f"v{n}": value for n, value in enumerate(self.values)} | {f"b{n}": v for n, v in enumerate(self.best)}
+        arrays: dict[str, Any] = {f"v{n}": value for n, value in enumerate(self.values)} | {
+            f"b{n}": v for n, v in enumerate(self.best)
+        }
         said = asdict(Checkpoint(self.epoch, self.step, self.stopped, self.epochs, self.points, self.early_stopping))
         np.savez(file, said=json.dumps(said), **arrays)
         return file.getvalue()

@@ -35,7 +35,8 @@ class Target:
         values = rows.column(self.name)
         if pa.types.is_boolean(values.type) or pa.types.is_decimal(values.type):
             values = values.cast(pa.float32())
-        return values.to_numpy(zero_copy_only=False).reshape(-1, 1)
+        array: np.ndarray = values.to_numpy(zero_copy_only=False)
+        return array.reshape(-1, 1)
 
 
 def find_target(what: str, name: str, transform: SavedTransform, schema: pa.Schema) -> Target:
@@ -146,8 +147,8 @@ def check_present(
 def _absent(column: pa.Array) -> np.ndarray:
     """Which rows have no value, or one that is no number in part."""
     values = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
-    absent = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    return absent.reshape(len(column), -1).any(axis=1)
+    absent: np.ndarray = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    return np.logical_or.reduce(absent.reshape(len(column), -1), axis=1)
 
 
 def _wrong(what: str, fix: str) -> PipelineError:

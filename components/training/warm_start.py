@@ -18,7 +18,9 @@ def save_weights(model: keras.Model, folder: Path) -> None:
     """Writes every weight with its path, such as `dense/kernel`, for a later warm start."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = json.dumps([weight.path for weight in model.weights])
-    values = {f"w{number}": np.asarray(weight, dtype=_stored(weight)) for number, weight in enumerate(model.weights)}
+    values: dict[str, Any] = {
+        f"w{number}": np.asarray(weight, dtype=_stored(weight)) for number, weight in enumerate(model.weights)
+    }
     np.savez(folder / FILE, paths=paths, **values)
 
 

@@ -1,0 +1,143 @@
+"""The export: a SavedModel over raw columns that TensorFlow alone serves; and run_fn, which exports by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from headrace.pipelines.errors import PipelineError, UserCodeError
+from keras import layers, ops
+
+from tests.small_training import (
+    Made,
+    assert_equal_weights,
+    build_model,
+    make,
+    rows,
+    train,
+    write_examples,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("made"))
+
+
+def test_run_fn_has_full_control(made: Made, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def run_fn(fn_args: Any) -> None:
+        seen.append(fn_args)
+        model = build_model(fn_args.features(), **fn_args.hyperparameters)
+        data = fn_args.dataset("train", shuffle=True, model=model)
+        model.fit(data, epochs=fn_args.epochs, verbose=0, shuffle=False)
+        fn_args.export(model)
+
+    arguments = {"hyperparameters": {"units": 5}, "epochs": 2, "custom_config": {"k": 1}, "train_steps": 16}
+    result = train(made, tmp_path / "run", build_model=None, run_fn=run_fn, schema=made.schema, **arguments)
+    [fn_args] = seen
+    assert [Path(file).name for file in fn_args.train_files] == ["part-00000.parquet"]
+    assert "/eval/" in fn_args.eval_files[0]
+    assert (fn_args.custom_config, fn_args.train_steps, fn_args.batch_size) == ({"k": 1}, 16, 64)
+    assert Path(fn_args.schema_path).read_text() == Path(fn_args.schema_file).read_text()
+    # The same seed, stream and export as the Trainer's own.
+    built = train(made, tmp_path / "built", **arguments | {"custom_config": None})
+    assert_equal_weights(result.model, built.model)
+
+
+def test_run_fn_that_feeds_a_model_by_position_is_refused(made: Made, tmp_path: Path) -> None:
+    def run_fn(fn_args: Any) -> None:
+        features = fn_args.features()
+        model = keras.Model({"city_id": features["city_id"]}, layers.Dense(1)(ops.cast(features["city_id"], "float32")))
+        model.compile("sgd", "mse", jit_compile=False)
+        model.fit(fn_args.dataset("train"), verbose=0)
+
+    with pytest.raises(UserCodeError, match="structure of `inputs` doesn't match"):
+        train(made, tmp_path, build_model=None, run_fn=run_fn)
+    with pytest.raises(PipelineError, match="run_fn wrote none"):
+        train(made, tmp_path, build_model=None, run_fn=lambda fn_args: None)
+
+
+CLIENT = """
+import json, sys
+import numpy as np, tensorflow as tf
+
+raw = {name: tf.constant(values, dtype) for name, (values, dtype) in json.loads(sys.argv[1]).items()}
+answers = []
+for folder in sys.argv[2:]:
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+    names = list(signature.structured_input_signature[1])
+    batch = signature(**{name: raw[name] for name in names})
+    one = [signature(**{name: raw[name][n : n + 1] for name in names}) for n in range(len(raw["age"]))]
+    for name, values in batch.items():
+        rows = np.concatenate([row[name].numpy() for row in one])
+        np.testing.assert_allclose(values.numpy(), rows, rtol=1e-5, atol=1e-6)
+    outputs = {name: values.numpy().tolist() for name, values in batch.items()}
+    answers.append({"inputs": sorted(names), "outputs": outputs})
+unwanted = ("headrace", "test_trainer", "components", "transforms")
+loaded = [module for module in sys.modules if module.split(".")[0] in unwanted]
+print(json.dumps([answers, loaded]))
+"""
+
+
+def test_the_export_serves_raw_columns_in_a_process_with_tensorflow_alone(made: Made, tmp_path: Path) -> None:
+    models: dict[str, keras.Model] = {}
+
+    def keep(name: str, build: Any) -> Any:
+        def kept(features: Any) -> keras.Model:
+            models[name] = build(features)
+            return models[name]
+
+        return kept
+
+    def two(features: Any) -> keras.Model:
+        hidden = layers.Dense(3)(features["city"])
+        model = keras.Model(features, [layers.Dense(1, name="a")(hidden), layers.Dense(2, name="b")(hidden)])
+        model.compile("sgd", {"a": "mse", "b": "mse"}, jit_compile=False)
+        return model
+
+    results = {
+        "single": train(made, tmp_path / "single", build_model=keep("single", build_model), weight="importance"),
+        "several": train(
+            made,
+            tmp_path / "several",
+            build_model=keep("several", two),
+            label={"a": "delay", "b": "delay"},
+            weight="importance",
+            output_names=["first", "second"],
+        ),
+    }
+    table = rows(40, 9)
+    raw = {
+        "age": ([float("nan") if v is None else v for v in table["age"].to_pylist()], "float32"),
+        "city": (table["city"].to_pylist(), "string"),
+    }
+    folders = [str(result.model.saved_model_path) for result in results.values()]
+    client = [sys.executable, "-I", "-c", CLIENT, json.dumps(raw), *folders]
+    ran = subprocess.run(client, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == 0, ran.stderr
+    answers, loaded = json.loads(ran.stdout.splitlines()[-1])
+    assert loaded == []
+    assert [answer["inputs"] for answer in answers] == [["age", "city"], ["age", "city"]]
+    assert [sorted(answer["outputs"]) for answer in answers] == [["predictions"], ["first", "second"]]
+
+    # What Keras itself predicts from the features of the same rows.
+    examples = write_examples(tmp_path / "fresh", train=table)
+    from headrace.components.training.feature_source import FeatureSource
+    from headrace.transforms.keras_graph import load_transform
+
+    transform = load_transform(made.graph.path)
+    source = FeatureSource(examples, transform, ["age", "city", "city_id"], {})
+    for (name, model), answer in zip(models.items(), answers):
+        [(features,)] = list(source.for_model(model).stream("train", 40).dataset())
+        expected = model.predict_on_batch(features)
+        expected = expected if isinstance(expected, list) else [expected]
+        for values, found in zip(expected, answer["outputs"].values(), strict=True):
+            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6, err_msg=name)
