@@ -13,6 +13,7 @@ from headrace.components.training.checkpoints import Checkpoint, CheckpointEvery
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.series import Series
 from headrace.pipelines import step_context
+from headrace.pipelines.errors import PipelineError, Problem
 
 EVAL_BATCH = 8192
 
@@ -123,12 +124,27 @@ def _validation(source: FeatureSource, settings: FitSettings) -> BatchStream | N
 
 def _callbacks(series: Series, settings: FitSettings, stream: BatchStream, start: Checkpoint | None) -> list[Any]:
     used: list[Any] = [series]
-    stopping = keras.callbacks.EarlyStopping(**settings.early_stopping) if settings.early_stopping is not None else None
+    stopping = _early_stopping(settings)
     if stopping is not None:
         used.append(stopping)
     if settings.callbacks is not None:
-        used += settings.callbacks()
+        given = settings.callbacks()
+        if not isinstance(given, list | tuple) or not all(isinstance(one, keras.callbacks.Callback) for one in given):
+            what = f"expected a list of keras.callbacks.Callback from callbacks(), received {given!r:.200}"
+            raise PipelineError(Problem(what, "return [MyCallback()]", code="argument"))
+        used += given
     if settings.checkpoints is not None:
         every = settings.checkpoint_every
         used.append(CheckpointEvery(settings.checkpoints, every, stream.steps, series, stopping, start))
     return used
+
+
+def _early_stopping(settings: FitSettings) -> keras.callbacks.EarlyStopping | None:
+    if settings.early_stopping is None:
+        return None
+    stopping = keras.callbacks.EarlyStopping(**settings.early_stopping)
+    if settings.eval_split is None and stopping.monitor.startswith("val_"):
+        # Keras would only warn, and never stop.
+        what = f"early_stopping monitors {stopping.monitor!r}, and there is no split to evaluate on"
+        raise PipelineError(Problem(what, 'pass eval_split=, or {"monitor": "loss"}', code="argument"))
+    return stopping

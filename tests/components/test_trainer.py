@@ -187,6 +187,8 @@ def test_train_steps_and_eval_steps(made: Made, tmp_path: Path) -> None:
             ["expected a compiled keras.Model", "not compiled"],
         ),
         ({"transform_graph": None}, ["expected transform_graph= or schema="]),
+        ({"eval_split": None, "early_stopping": {"patience": 1}}, ["early_stopping monitors 'val_loss'"]),
+        ({"callbacks": lambda: keras.callbacks.Callback()}, ["expected a list of keras.callbacks.Callback"]),
     ],
 )
 def test_wrong_arguments(made: Made, tmp_path: Path, arguments: dict[str, Any], said: list[str]) -> None:
