@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def plan(arguments: argparse.Namespace) -> int:
+    before = frozenset(sys.modules)
     planned = load_plan(arguments.file)
     if arguments.yaml:
         print(planned.to_yaml(), end="")
@@ -57,12 +58,13 @@ def plan(arguments: argparse.Namespace) -> int:
     width = max(len(item.step) for item in forecasts)
     for item in forecasts:
         print(f"  {item.step:{width}}  {item.verdict:12} {item.reason}")
-    for line in _import_costs(planned):
+    for line in _import_costs(before):
         print(line)
     return 0
 
 
 def check(arguments: argparse.Namespace) -> int:
+    before = frozenset(sys.modules)
     try:
         planned = load_plan(arguments.file)
     except PipelineError as error:
@@ -75,7 +77,7 @@ def check(arguments: argparse.Namespace) -> int:
         print(json.dumps({"problems": []}))
     else:
         print(f"{planned.name}: {len(planned.steps)} steps, no problems")
-        for line in _import_costs(planned):
+        for line in _import_costs(before):
             print(line)
     return 0
 
@@ -290,9 +292,11 @@ def _match(name: str, ids: list[str]) -> str:
     raise PipelineError(Problem(f"no step {name!r}", f"there are {', '.join(ids)}"))
 
 
-def _import_costs(planned: Plan) -> list[str]:
+def _import_costs(before: frozenset[str]) -> list[str]:
     """What the author's file made this process import that only a worker needs."""
-    heavy = [name for name in ("tensorflow", "apache_beam", "torch", "pandas") if name in sys.modules]
+    heavy = [
+        name for name in ("tensorflow", "apache_beam", "torch", "pandas") if name in sys.modules and name not in before
+    ]
     if not heavy:
         return []
     return [

@@ -156,7 +156,7 @@ def test_a_kill_leaves_each_step_whole(store_url):
                 hit = store.lookup_cache(step.cache_key, root="root")
                 assert (hit is not None) is (step.state is StepState.SUCCEEDED)
                 done += hit is not None
-        assert done >= 8
+        assert done >= 4
         assert len(store.artifacts(limit=None)) == done * 5
     if store_url.startswith("sqlite"):
         with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:

@@ -223,6 +223,9 @@ def test_a_read_only_folder_is_said(tmp_path, made_before):
     for parent in (tmp_path, *tmp_path.parents[:-1]):
         if parent.owner() != "root" or parent == tmp_path or "pytest" in parent.name:
             parent.chmod(parent.stat().st_mode | 0o111)
+    # Whoever the child becomes may not be allowed to read this checkout: it imports nothing any more.
+    with Store.open(tmp_path / "elsewhere" / "store.db") as store:
+        store.create_run("p", root=".")
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
