@@ -26,9 +26,9 @@ from headrace.components.pusher import Filesystem
 from headrace.pipelines import Pipeline
 from headrace.pipelines.component import RecordedStep
 from headrace.pipelines.runs import Run
-from moto.server import ThreadedMotoServer
 
 from tests import small_chain
+from tests.s3_server import s3_bucket
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,8 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket of an S3 server on this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="headrace")
-        yield "s3://headrace"
-    fsspec.filesystem("s3").clear_instance_cache()
-    server.stop()
+    with s3_bucket() as (uri, _):
+        yield uri
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +165,7 @@ def test_the_digests_are_the_same_on_every_root(runs):
 
 def test_workers_read_and_write_an_object_store(project, bucket, runs, tmp_path):
     """With the data itself in the bucket too, and no TensorFlow."""
-    fsspec.filesystem("s3").put(str(project / "data" / "rows.csv"), "headrace/data/rows.csv")
+    fsspec.filesystem("s3").put(str(project / "data" / "rows.csv"), f"{bucket}/data/rows.csv")
     steps = data_steps(f"{bucket}/data")
     found = run(project, steps, f"{bucket}/workers", tmp_path / "store.db", debug=False)
     assert found.exit_code == 0, failures(found)
@@ -184,19 +174,19 @@ def test_workers_read_and_write_an_object_store(project, bucket, runs, tmp_path)
     again = run(project, steps, f"{bucket}/workers", tmp_path / "store.db", debug=False)
     assert {step.state.value for step in again.steps.values()} == {"cached"}
     fsspec.filesystem("s3").pipe(
-        "headrace/data/rows.csv", (project / "data" / "rows.csv").read_bytes() + b"300,AA,1.5,3,0\n"
+        f"{bucket}/data/rows.csv", (project / "data" / "rows.csv").read_bytes() + b"300,AA,1.5,3,0\n"
     )
     changed = run(project, steps, f"{bucket}/workers", tmp_path / "store.db", debug=False)
     assert sum(changed["CsvExampleGen"].outputs["examples"].rows.values()) == small_chain.ROWS + 1
 
 
-def test_what_another_client_changes_is_seen(runs):
+def test_what_another_client_changes_is_seen(runs, bucket):
     """In a process that lives on, such as a notebook's: fsspec remembers listings."""
-    s3 = boto3.client("s3")
+    s3, name = boto3.client("s3"), bucket.removeprefix("s3://")
     first, _ = runs["s3"]
     assert first["Pusher"].outputs["pushed_model"].is_live() and first["Trainer"].outputs["model"].is_live()
-    s3.delete_object(Bucket="headrace", Key="serving/1/saved_model.pb")
+    s3.delete_object(Bucket=name, Key="serving/1/saved_model.pb")
     assert not first["Pusher"].outputs["pushed_model"].is_live()
     statistics = first["StatisticsGen"].outputs["statistics"]
-    s3.delete_object(Bucket="headrace", Key=statistics.uri.removeprefix("s3://headrace/") + "/artifact.json")
+    s3.delete_object(Bucket=name, Key=statistics.uri.removeprefix(f"{bucket}/") + "/artifact.json")
     assert not statistics.is_live()

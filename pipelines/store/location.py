@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from headrace.pipelines.errors import MissingExtra, StoreError
@@ -73,7 +74,8 @@ def secrets(url: URL) -> tuple[str, ...]:
 
 
 def _file(path: Path) -> Path:
-    if path.is_file() or (path.suffix in _FILE_SUFFIXES and not path.is_dir()):
+    # os.path, not Path: in a folder that may not be entered these say no, and opening the store says why.
+    if os.path.isfile(path) or (path.suffix in _FILE_SUFFIXES and not os.path.isdir(path)):  # noqa: PTH112, PTH113
         return path
     return path / "store.db" if path.name == ".headrace" else path / ".headrace" / "store.db"
 

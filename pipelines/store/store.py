@@ -47,18 +47,19 @@ class Store(Steps, Cache, Lineage):
         """
         target = locate(url)
         file = sqlite_file(target)
-        if file is not None and not file.exists():
-            if not create:
-                raise StoreError(
-                    f"there is no store at {shown(target)}\n    fix: run a pipeline first, or give --store URL"
-                )
-            try:
+        try:
+            missing = file is not None and not file.exists()
+            if file is not None and missing and create:
                 file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(
-                    f"the store's folder {file.parent} cannot be made: {error.strerror}"
-                    "\n    fix: give a store in a folder you may write to: --store URL"
-                ) from error
+        except OSError as error:
+            raise StoreError(
+                f"the store's folder {Path(error.filename).parent} cannot be made: {error.strerror}"
+                "\n    fix: give a store in a folder you may write to: --store URL"
+            ) from error
+        if missing and not create:
+            raise StoreError(
+                f"there is no store at {shown(target)}\n    fix: run a pipeline first, or give --store URL"
+            )
         store = cls(target)
         try:
             store._prepare(create)

@@ -16,6 +16,8 @@ from headrace.pipelines.file_patterns import ResolvedFiles, _regex, content_dige
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.s3_server import s3_bucket
+
 
 def write(path: Path, text: str = "x\n1\n", age: float = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,30 +152,18 @@ def test_remote_objects(tmp_path):
 
 
 def test_objects_count_by_etag(monkeypatch):
-    server_of = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = server_of.ThreadedMotoServer(port=0)
-    server.start()
-    try:
-        _, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "testing")
+    with s3_bucket() as (bucket, _):
         s3 = fsspec.filesystem("s3")
-        s3.mkdir("bucket")
-        s3.pipe("bucket/2024-01-01/a.csv", b"x\n1\n")
-        pattern = "s3://bucket/{YYYY}-{MM}-{DD}/*.csv"
+        s3.pipe(f"{bucket}/2024-01-01/a.csv", b"x\n1\n")
+        pattern = f"{bucket}/{{YYYY}}-{{MM}}-{{DD}}/*.csv"
         first = resolve(pattern)
-        assert first.paths == ("s3://bucket/2024-01-01/a.csv",) and first.files[0].etag.startswith("etag:")
-        s3.pipe("bucket/2024-01-01/a.csv", b"x\n2\n")
-        s3.pipe("bucket/2024-01-02/a.csv", b"x\n1\n")
-        newest, before = resolve(pattern), resolve("s3://bucket/2024-01-01/")
-        assert newest.paths == ("s3://bucket/2024-01-02/a.csv",)
+        assert first.paths == (f"{bucket}/2024-01-01/a.csv",) and first.files[0].etag.startswith("etag:")
+        s3.pipe(f"{bucket}/2024-01-01/a.csv", b"x\n2\n")
+        s3.pipe(f"{bucket}/2024-01-02/a.csv", b"x\n1\n")
+        newest, before = resolve(pattern), resolve(f"{bucket}/2024-01-01/")
+        assert newest.paths == (f"{bucket}/2024-01-02/a.csv",)
         monkeypatch.setattr("headrace.pipelines.file_patterns._remote_digest", None)  # nothing is read
         assert content_digest(newest.files) == content_digest(first.files) != content_digest(before.files)
-    finally:
-        server.stop()
-        fsspec.filesystem("s3").clear_instance_cache()
 
 
 class Memo(dict):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
 from headrace.pipelines import storage
 from headrace.pipelines.artifact import MANIFEST
+
+from tests.s3_server import s3_bucket
 
 AUTHOR = """
 import pyarrow as pa
@@ -45,57 +45,38 @@ STEPS = ("Gen", "Sum", "Path")
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
-    """An S3 server on the loopback; gives the environment in which it is found."""
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    env = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "any",
-        "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-    kept = {name: os.environ.get(name) for name in env}
-    os.environ.update(env)
-    try:
-        storage.filesystem("s3://bucket")[0].mkdir("bucket")
-        yield env
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-        server.stop()
+def bucket() -> Iterator[tuple[str, dict[str, str]]]:
+    """The URI of a bucket, and the environment in which it is found."""
+    with s3_bucket() as bucket:
+        yield bucket
 
 
 def test_an_object_store_with_forked_workers(project, bucket):
     project.write(flow=AUTHOR)
-    root = f"s3://bucket/{uuid.uuid4().hex}"
-    first = project.headrace("run", "flow.py", "--root", root, "--json", env=bucket)
+    uri, env = bucket
+    root = f"{uri}/{uuid.uuid4().hex}"
+    first = project.headrace("run", "flow.py", "--root", root, "--json", env=env)
     assert first.code == 0, first.out + first.err
     assert first.states == dict.fromkeys(STEPS, "succeeded")
     names = [name for name, _ in storage.walk(root)]
     assert sum(name.endswith(MANIFEST) for name in names) == 3
-    again = project.headrace("run", "flow.py", "--root", root, "--json", env=bucket)
+    again = project.headrace("run", "flow.py", "--root", root, "--json", env=env)
     assert again.states == dict.fromkeys(STEPS, "cached")
-    assert "hello from Gen" in project.headrace("logs", "Gen", env=bucket).out
+    assert "hello from Gen" in project.headrace("logs", "Gen", env=env).out
 
     [manifest] = [name for name in names if name.endswith(f"Sum/total/{MANIFEST}")]
     assert '"../../Gen/examples"' in storage.read_bytes(storage.join(root, manifest)).decode()
     # What is gone from the bucket is made again, and what hangs on it is not.
     storage.remove_tree(storage.join(root, manifest.removesuffix(f"/{MANIFEST}")))
-    third = project.headrace("run", "flow.py", "--root", root, "--json", env=bucket)
+    third = project.headrace("run", "flow.py", "--root", root, "--json", env=env)
     assert third.states == {"Gen": "cached", "Sum": "succeeded", "Path": "cached"}
 
 
 def test_a_failure_leaves_no_manifest_there(project, bucket):
     project.write(flow=AUTHOR)
-    root = f"s3://bucket/{uuid.uuid4().hex}"
-    done = project.headrace("run", "flow.py", "--root", root, "--json", "-p", "fail=true", env=bucket)
+    uri, env = bucket
+    root = f"{uri}/{uuid.uuid4().hex}"
+    done = project.headrace("run", "flow.py", "--root", root, "--json", "-p", "fail=true", env=env)
     assert done.code == 1 and done.states == {"Gen": "succeeded", "Sum": "succeeded", "Path": "failed"}
     manifests = [name for name, _ in storage.walk(root) if name.endswith(MANIFEST)]
     assert len(manifests) == 2 and not any("/Path/" in name for name in manifests)

@@ -212,17 +212,18 @@ def test_an_empty_file_becomes_a_store(tmp_path):
         assert store.runs() == ()
 
 
-@pytest.mark.parametrize("made_before", [False, True])
-def test_a_read_only_folder_is_said(tmp_path, made_before):
+@pytest.mark.parametrize("kind", ["read-only", "read-only with a store", "closed"])
+def test_a_folder_that_cannot_be_used_is_said(tmp_path, tmp_path_factory, kind):
     folder = tmp_path / "root"
     folder.mkdir()
-    if made_before:
+    if kind == "read-only with a store":
         Store.open(folder / "store.db").close()
         (folder / "store.db").chmod(0o444)
-    folder.chmod(0o555)
-    for parent in (tmp_path, *tmp_path.parents[:-1]):
-        if parent.owner() != "root" or parent == tmp_path or "pytest" in parent.name:
-            parent.chmod(parent.stat().st_mode | 0o111)
+    folder.chmod(0o000 if kind == "closed" else 0o555)
+    # pytest's folders are its user's alone; the other user who comes below passes through them.
+    passed = [tmp_path, *tmp_path.parents]
+    for parent in passed[: passed.index(tmp_path_factory.getbasetemp().parent) + 2]:
+        parent.chmod(parent.stat().st_mode | 0o111)
     # Whoever the child becomes may not be allowed to read this checkout: it imports nothing any more.
     with Store.open(tmp_path / "elsewhere" / "store.db") as store:
         store.create_run("p", root=".")
