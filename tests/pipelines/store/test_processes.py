@@ -126,22 +126,38 @@ def write_until_killed(url: str) -> None:
             step = store.start_step(run.id, f"s{i}", component="C", cache_key=f"{run.id}-{i}", key_fields={"i": i})
             new = [NewArtifact(f"{run.id}/{i}/{j}", "T", f"{i}-{j}") for j in range(5)]
             store.finish_step(step, StepState.SUCCEEDED, outputs={"y": new}, output_parameters={"i": i})
-            if i == 0:
-                ready()
+            ready()
+
+
+def kill_while_writing(store_url: str, chance: random.Random) -> None:
+    """Kills a writer after its second step, at a moment that is within the two that follow on any machine."""
+    writer = start("write_until_killed", store_url)
+    began = time.monotonic()
+    assert writer.stdout.readline() == "ready\n"
+    time.sleep(chance.uniform(0, 2) * (time.monotonic() - began))
+    writer.kill()
+    writer.wait()
+    writer.stdin.close()
+    writer.stdout.close()
+
+
+def killed_within_a_step(store_url: str) -> bool:
+    """Whether one of the runs was killed when a step of it was not done yet."""
+    with Store.open(store_url) as store:
+        return any(step.state is StepState.RUNNING for run in store.runs(None) for step in store.steps(run.id))
 
 
 def test_a_kill_leaves_each_step_whole(store_url):
     """kill -9 at random moments of writing: a step is running without outputs, or done with all five of them."""
     Store.open(store_url).close()
-    chance = random.Random(7)
-    for _ in range(4):
-        writer = start("write_until_killed", store_url)
-        time.sleep(chance.uniform(0.01, 0.2))
-        writer.kill()
-        writer.wait()
+    chance, kills = random.Random(7), 0
+    while kills < 4 or (kills < 20 and not killed_within_a_step(store_url)):
+        kill_while_writing(store_url, chance)
+        kills += 1
+    assert killed_within_a_step(store_url), f"each of {kills} kills came between two steps"
     with Store.open(store_url) as store:
         runs = store.runs(None)
-        assert len(runs) == len(store.recover_dead_runs()) == 4
+        assert len(runs) == len(store.recover_dead_runs()) == kills
         done = 0
         for run in runs:
             *whole, last = store.steps(run.id)
@@ -156,7 +172,7 @@ def test_a_kill_leaves_each_step_whole(store_url):
                 hit = store.lookup_cache(step.cache_key, root="root")
                 assert (hit is not None) is (step.state is StepState.SUCCEEDED)
                 done += hit is not None
-        assert done >= 4
+        assert done >= 8
         assert len(store.artifacts(limit=None)) == done * 5
     if store_url.startswith("sqlite"):
         with sqlite3.connect(store_url.removeprefix("sqlite:///")) as connection:
