@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef
-from headrace.pipelines.parameter_values import NotAllowed, encode
 from headrace.pipelines.plan_values import (
     Channel,
     Collected,
@@ -34,6 +33,7 @@ from headrace.pipelines.plan_values import (
     value_from_json,
     value_to_json,
 )
+from headrace.pipelines.step_settings import Settings
 
 __all__ = [
     "GROUP_KINDS",
@@ -64,63 +64,6 @@ __all__ = [
     "value_to_json",
 ]
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a step is run; what a backend cannot do it refuses.
-
-    Args:
-        retries: How often a failed step is tried again.
-        timeout: Seconds after which an attempt is ended.
-        cpu: Cores asked for, such as ``"2"`` or ``"500m"``.
-        memory: Memory asked for, such as ``"4Gi"``.
-        gpu: Accelerators asked for.
-        cache: Whether an earlier result may be taken.
-        env: Environment variables.
-        secrets: Environment variable -> name of the secret and its key, ``"secret/key"``.
-    """
-
-    retries: int = 0
-    timeout: float | None = None
-    cpu: str | None = None
-    memory: str | None = None
-    gpu: int | None = None
-    cache: bool = True
-    env: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[tuple[str, str], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {name: dict(value) if isinstance(value, tuple) else value for name, value in changed.items()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Settings:
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(document) - known):
-            raise ValueError(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
-        values: dict[str, Any] = {}
-        for name, value in document.items():
-            try:
-                values[name] = encode(value, _SETTING_TYPES[name])
-            except NotAllowed as error:
-                raise ValueError(f"setting {name!r}: {error}") from None
-            if isinstance(value, int | float) and value < 0:
-                raise ValueError(f"setting {name!r}: expected no negative number, received {value!r}")
-        values |= {name: tuple(sorted(value.items())) for name, value in values.items() if isinstance(value, dict)}
-        return cls(**values)
-
-
-_SETTING_TYPES: dict[str, Any] = {
-    "retries": int,
-    "timeout": float | None,
-    "cpu": str | None,
-    "memory": str | None,
-    "gpu": int | None,
-    "cache": bool,
-    "env": dict[str, str],
-    "secrets": dict[str, str],
-}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class RecordedStep:
         return self
 
     def with_settings(self, **settings: Any) -> RecordedStep:
-        """Sets how the step is run: retries, timeout (seconds), cpu, memory, gpu, cache, env, secrets."""
+        """Sets how the step is run, by the names of `Settings`: ``with_settings(retries=2, cpu="4", memory="8Gi")``."""
         try:
             self.settings = plan.Settings.from_json(self.settings.to_json() | settings)
         except ValueError as error:

@@ -27,7 +27,7 @@ from headrace.pipelines.file_patterns import DigestMemo
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.runner.attempt import GRACE, Attempt
 from headrace.pipelines.runner.imports import imports_of
-from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, resolve_parameters
+from headrace.pipelines.runner.options import Listener, RunOptions, check_runnable, cluster_only, resolve_parameters
 from headrace.pipelines.runner.schedule import Schedule
 from headrace.pipelines.runner.step_planning import (
     CodeParts,
@@ -103,6 +103,8 @@ class Driver:
             if self._early_workers is not None:
                 self._early_workers.keep_log(str(self.logs / "imports.log"))
             self.listener.run_started(self.run_id, self.plan)
+            for line in cluster_only(self.plan):
+                self.listener.warned(line)
             try:
                 self._loop()
                 state = self._final_state()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,17 @@ from headrace.pipelines import storage
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.parameter_kinds import annotation_of
 from headrace.pipelines.parameter_values import NotAllowed, encode, parse_text
-from headrace.pipelines.plan import Group, Plan, PlanParameter
+from headrace.pipelines.plan import Group, Plan, PlanParameter, Settings
 from headrace.pipelines.runs import EMBEDDED, Run, StepRun
 
 HOME = ".headrace"
-LOCAL_SETTINGS = ("retries", "timeout", "cache", "env")
+# What of a step's settings a local run holds to, and what is a question of the cluster a pipeline is compiled for. Of
+# the others, a step sees what they give: a variable or a mounted folder, which this machine must then have.
+LOCAL_SETTINGS = ("retries", "timeout", "cache", "env", "beam_args")
+CLUSTER_SETTINGS = (
+    *("retry_wait", "cpu", "memory", "storage", "gpu", "gpu_type", "image"),
+    *("node_selector", "tolerations", "labels", "annotations"),
+)
 
 
 class Place(NamedTuple):
@@ -117,14 +123,34 @@ def check_runnable(plan: Plan) -> None:
                 Problem(what, "compile the pipeline to a target that does", plan.locations.get(node.id), "unsupported")
             )
     for step in plan.steps:
-        for name in step.settings.to_json():
-            if name not in LOCAL_SETTINGS:
-                what = f"{step.id}: a local run cannot honour the setting {name!r}"
-                honoured = ", ".join(LOCAL_SETTINGS)
-                fix = f"leave {name} out, or set it only when you compile; a local run honours {honoured}"
-                problems.append(Problem(what, fix, plan.locations.get(step.id), "unsupported"))
+        problems += [
+            Problem(f"{step.id}: {what}", fix, plan.locations.get(step.id), "unsupported")
+            for what, fix in _lacking(step.settings)
+        ]
     if problems:
         raise PipelineError(problems)
+
+
+def _lacking(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What a cluster would give a step and this machine does not have."""
+    for name in ("secrets", "config_maps", "pod_fields"):
+        for variable, source in getattr(settings, name):
+            if variable not in os.environ and variable not in dict(settings.env):
+                what = f"the setting {name!r} gives it {variable} from {source!r}, which only a cluster has"
+                yield what, f"to run it here, set it yourself: export {variable}=..."
+    for path, source in settings.volumes:
+        if not Path(path).is_dir():
+            yield f"the setting 'volumes' gives it {path} from {source!r}, which only a cluster has", f"mkdir -p {path}"
+
+
+def cluster_only(plan: Plan) -> list[str]:
+    """Says, a line for each setting, what a local run does not hold to: it has one machine as it is."""
+    set_by: dict[str, list[str]] = {}
+    for step in plan.steps:
+        for name in step.settings.to_json():
+            if name in CLUSTER_SETTINGS:
+                set_by.setdefault(name, []).append(step.id)
+    return [f"{name} ({', '.join(steps)}) counts in a cluster only" for name, steps in sorted(set_by.items())]
 
 
 def resolve_parameters(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def step_request(
         parameters=planned.request_parameters(),
         root=place.root,
         project=plan.root,
-        beam_args=options.beam_args,
+        beam_args=(*planned.step.settings.beam_args, *options.beam_args),
         sample=options.sample,
         store_url=place.store,
         store_root=place.recorded_root,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -246,8 +248,16 @@ def test_control_flow_has_its_place_and_is_refused_at_run(tmp_path):
     assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
-@pytest.mark.parametrize("setting", [{"cpu": "2"}, {"memory": "4Gi"}, {"gpu": 1}, {"secrets": {"TOKEN": "name/key"}}])
-def test_settings_that_a_local_run_cannot_honour_are_refused_there(tmp_path, setting):
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"secrets": {"HEADRACE_TEST_TOKEN": "name/key"}},
+        {"config_maps": {"HEADRACE_TEST_TOKEN": "name/key"}},
+        {"pod_fields": {"HEADRACE_TEST_TOKEN": "metadata.name"}},
+        {"volumes": {"/headrace-test-data": "pvc:data"}},
+    ],
+)
+def test_what_a_cluster_would_give_must_be_here(tmp_path, monkeypatch, setting):
     from headrace.pipelines import PipelineError
     from order_components import Node
 
@@ -256,10 +266,68 @@ def test_settings_that_a_local_run_cannot_honour_are_refused_there(tmp_path, set
     assert Plan.from_yaml(plan.to_yaml(), root=plan.root) == plan
     from headrace.pipelines.runner import run
 
-    with pytest.raises(PipelineError, match=f"a local run cannot honour the setting '{next(iter(setting))}'") as error:
+    with pytest.raises(PipelineError, match=f"the setting '{next(iter(setting))}' gives it") as error:
         run(plan, root=tmp_path)
     [problem] = error.value.problems
     assert problem.where is not None and problem.where.file == __file__
+    if "volumes" not in setting:
+        monkeypatch.setenv("HEADRACE_TEST_TOKEN", "abc")
+        assert run(plan, root=tmp_path, debug=True)["Node"].state.value != "skipped"  # it was begun
+
+
+SETTINGS = {
+    "retries": 2,
+    "retry_wait": 1.5,
+    "timeout": 60.0,
+    "cpu": "500m",
+    "memory": "4Gi",
+    "storage": "10Gi",
+    "gpu": 1,
+    "gpu_type": "amd.com/gpu",
+    "cache": False,
+    "env": {"A": "x"},
+    "secrets": {"TOKEN": "vault/key"},
+    "config_maps": {"MODE": "map/key"},
+    "pod_fields": {"POD": "metadata.name"},
+    "volumes": {"/data": "pvc:data", "/tmp/big": "scratch:10Gi"},
+    "node_selector": {"pool": "gpu"},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "labels": {"team": "a"},
+    "annotations": {"note": "b"},
+    "image": "repo/image:1",
+    "beam_args": ["--runner=FlinkRunner"],
+}
+
+
+def test_every_setting_round_trips(tmp_path):
+    from headrace.pipelines.plan import Settings
+    from order_components import Node
+
+    plan = Pipeline(name="p", components=[Node(ups=[]).with_settings(**SETTINGS)]).plan
+    assert plan.steps[0].settings.to_json() == SETTINGS
+    assert set(SETTINGS) == {field.name for field in fields(Settings)}
+    assert Plan.from_json(plan.to_json()) == plan and Plan.from_yaml(plan.to_yaml(), root=plan.root) == plan
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"cpu": "two"}, "expected a quantity such as '500m', '2' or '4Gi', received 'two'"),
+        ({"retries": -1}, "expected no negative number"),
+        ({"secrets": {"TOKEN": "vault"}}, "expected TOKEN: 'name/key', received 'vault'"),
+        ({"env": {"A-B": "x"}}, "expected the name of an environment variable, received 'A-B'"),
+        ({"volumes": {"data": "pvc:x"}}, "expected an absolute path and one of pvc:..."),
+        ({"volumes": {"/data": "scratch:lots"}}, "expected a size such as scratch:10Gi at /data"),
+        ({"gpus": 1}, "unknown setting 'gpus'"),
+    ],
+)
+def test_a_wrong_setting_is_said_where_it_is_written(setting, said):
+    from headrace.pipelines import PipelineError
+    from order_components import Node
+
+    with pytest.raises(PipelineError, match=re.escape(said)) as error:
+        Pipeline(name="p", components=[Node(ups=[]).with_settings(**setting)])
+    assert error.value.problems[0].where is not None and error.value.problems[0].where.file == __file__
 
 
 def test_a_pipeline_is_no_step_of_another(tmp_path):
