@@ -107,8 +107,11 @@ class Cache(Database):
     def remember_digests(self, digests: Mapping[FileStamp, str]) -> None:
         """Remembers the digests of files, by the stamps taken before their content was read.
 
-        A file changed in the last two seconds is not remembered: it could change again without a new stamp.
+        A file changed in the last two seconds is not remembered: it could change again without a new stamp. Nor is
+        anything by a store that may only be read.
         """
+        if self.read_only:
+            return
         now = time_ns()
         entries = [
             {"path": stamp.path, "stamp": _text(stamp), "digest": digest}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from headrace.pipelines.store.location import secrets, shown
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 BUSY_SECONDS = 60
 """How long a write waits for another process' write."""
@@ -42,14 +44,18 @@ class Database:
     """The engine of a store and its transactions; the store's concepts are built on it, one class each.
 
     One object serves the threads of one process. A forked child must open its own: SQLite's locks are not inherited.
+
+    Args:
+        url: Of the database.
+        read_only: Read a SQLite file that this user may not write to; a write is an error.
     """
 
-    def __init__(self, url: URL) -> None:
-        self.url = shown(url)
+    def __init__(self, url: URL, *, read_only: bool = False) -> None:
+        self.url, self.read_only = shown(url), read_only
         self._secrets = secrets(url)
         self._pid = os.getpid()
         self._sqlite = url.get_backend_name() == "sqlite"
-        self._engine = _sqlite_engine(url) if self._sqlite else _postgresql_engine(url)
+        self._engine = _sqlite_engine(url, read_only) if self._sqlite else _postgresql_engine(url)
         self._writer = self._engine.execution_options(headrace_write=True)
         # SQLite's own wait polls with pauses of up to 100 ms; threads of one process need not pay that.
         self._writing = threading.Lock()
@@ -148,9 +154,14 @@ class Database:
         return self._last_moment
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, read_only: bool) -> Engine:
     # hide_parameters: an error is printed and kept in logs, and parameters hold the user's data.
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    if read_only:
+        # A connection for each transaction: how the file may be read changes when its owner writes to it.
+        connect = partial(_connect_read_only, Path(url.database or ""))
+        engine = create_engine(url, creator=connect, poolclass=NullPool, hide_parameters=True)
+    else:
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:
@@ -168,6 +179,17 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
+def _connect_read_only(file: Path) -> sqlite3.Connection:
+    """Reads a file in a folder where SQLite may not make the files beside it that a write-ahead log has.
+
+    While its owner writes they are there, and SQLite reads them. When they are gone the file is all there is, and
+    SQLite must be told that nobody writes to it, or it would try to make them.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+    return sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+
 def _postgresql_engine(url: URL) -> Engine:
     return create_engine(
         url,
@@ -180,3 +202,8 @@ def _postgresql_engine(url: URL) -> Engine:
 def sqlite_file(url: URL) -> Path | None:
     """The file of a SQLite URL, None for a server."""
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def may_write(file: Path) -> bool:
+    """Whether this user may write to a SQLite file, which takes its folder too: the log is made beside it."""
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK | os.X_OK)

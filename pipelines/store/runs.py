@@ -133,8 +133,11 @@ class Runs(Database):
     def recover_dead_runs(self) -> tuple[RunRecord, ...]:
         """Marks the runs whose driver was killed, and their running steps, as interrupted, and gives them.
 
-        Only a process that is known to be dead counts: a run on another host is left alone.
+        Only a process that is known to be dead counts: a run on another host is left alone. In a store that may only
+        be read, that is left to its owner.
         """
+        if self.read_only:
+            return ()
         dead = [record for record in self.runs(None, state=RunState.RUNNING) if surely_dead(record.process)]
         if not dead:
             return ()

@@ -9,7 +9,7 @@ from typing import Self
 from headrace.pipelines.errors import StoreError
 from headrace.pipelines.store import upgrade
 from headrace.pipelines.store.cache import Cache
-from headrace.pipelines.store.database import sqlite_file
+from headrace.pipelines.store.database import may_write, sqlite_file
 from headrace.pipelines.store.lineage import Lineage
 from headrace.pipelines.store.location import locate, shown
 from headrace.pipelines.store.steps import Steps
@@ -39,7 +39,8 @@ class Store(Steps, Cache, Lineage):
         Args:
             url: A folder (the pipeline root; the store is ``.headrace/store.db`` in it), a file ending in ``.db``,
                 ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
-            create: Whether to make the store when there is none.
+            create: Whether to make the store when there is none. Without, a SQLite file that this user may not write
+                to is opened for reading: a colleague's runs can be looked at where they are.
 
         Raises:
             StoreError: It cannot be reached, read or written, is a newer Headrace's, or is missing with `create` off.
@@ -60,7 +61,7 @@ class Store(Steps, Cache, Lineage):
             raise StoreError(
                 f"there is no store at {shown(target)}\n    fix: run a pipeline first, or give --store URL"
             )
-        store = cls(target)
+        store = cls(target, read_only=not create and file is not None and not may_write(file))
         try:
             store._prepare(create)
         except BaseException:
@@ -75,6 +76,11 @@ class Store(Steps, Cache, Lineage):
                 raise StoreError(f"there is no store at {self.url}\n    fix: run a pipeline first, or give --store URL")
         if found:
             return
+        if self.read_only:
+            raise StoreError(
+                f"the store {self.url} is an older Headrace's, and this user may not bring it up to date"
+                "\n    fix: let its owner run `headrace runs` with this Headrace, or copy its folder"
+            )
         if self._sqlite:
             with self._errors(), closing(self._engine.raw_connection()) as raw:
                 upgrade.use_wal(raw)

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import traceback
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from headrace.pipelines.errors import MissingExtra, StoreError
-from headrace.pipelines.store import Store, location, schema, upgrade
+from headrace.pipelines.store import FileStamp, Store, location, schema, upgrade
 from sqlalchemy import create_engine, event, inspect, make_url, text
 
 MIGRATIONS = Path(schema.__file__).with_name("migrations")
@@ -212,43 +213,129 @@ def test_an_empty_file_becomes_a_store(tmp_path):
         assert store.runs() == ()
 
 
-@pytest.mark.parametrize("kind", ["read-only", "read-only with a store", "closed"])
-def test_a_folder_that_cannot_be_used_is_said(tmp_path, tmp_path_factory, kind):
-    folder = tmp_path / "root"
-    folder.mkdir()
-    if kind == "read-only with a store":
-        Store.open(folder / "store.db").close()
-        (folder / "store.db").chmod(0o444)
-    folder.chmod(0o000 if kind == "closed" else 0o555)
-    # pytest's folders are its user's alone; the other user who comes below passes through them.
+@pytest.fixture
+def as_another_user(tmp_path, tmp_path_factory):
+    """Gives what a function says, or its StoreError, when another user calls it, one who may not write everywhere."""
+    # pytest's folders are its user's alone; the other user passes through them.
     passed = [tmp_path, *tmp_path.parents]
     for parent in passed[: passed.index(tmp_path_factory.getbasetemp().parent) + 2]:
         parent.chmod(parent.stat().st_mode | 0o111)
     # Whoever the child becomes may not be allowed to read this checkout: it imports nothing any more.
     with Store.open(tmp_path / "elsewhere" / "store.db") as store:
         store.create_run("p", root=".")
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        if os.geteuid() == 0:
-            # Root may write anywhere.
-            os.setuid(65534)
-        try:
-            with Store.open(folder / "store.db") as store:
-                store.create_run("p", root=".")
-            said = "no error"
-        except StoreError as error:
-            said = str(error)
-        except BaseException as error:
-            said = repr(error)
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    os.waitpid(child, 0)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
+
+    def call(function) -> str:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                if os.geteuid() == 0:
+                    # Root may write anywhere.
+                    os.setuid(65534)
+                said = function()
+            except StoreError as error:
+                said = str(error)
+            except BaseException as error:
+                said = repr(error)
+            os.write(write, said.encode())
+            os._exit(0)
+        os.close(write)
+        os.waitpid(child, 0)
+        with os.fdopen(read) as pipe:
+            return pipe.read()
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["read-only", "read-only with a store", "closed"])
+def test_a_folder_that_cannot_be_used_is_said(tmp_path, as_another_user, kind):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    if kind == "read-only with a store":
+        Store.open(folder / "store.db").close()
+        (folder / "store.db").chmod(0o444)
+    folder.chmod(0o000 if kind == "closed" else 0o555)
+
+    def write() -> str:
+        with Store.open(folder / "store.db") as store:
+            store.create_run("p", root=".")
+        return "no error"
+
+    said = as_another_user(write)
     folder.chmod(0o755)
     assert "you may write to" in said, said
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A store of this user, in a folder that others may only read."""
+    folder = tmp_path / "ours, 100% #1?"
+    folder.mkdir()
+    with Store.open(folder / "store.db") as store:
+        store.create_run("first", root=".")
+    folder.chmod(0o555)
+    yield folder / "store.db"
+    folder.chmod(0o755)
+
+
+def test_a_store_in_a_folder_that_may_only_be_read_is_read(kept, as_another_user):
+    def read() -> str:
+        with Store.open(kept, create=False) as store:
+            stamp = FileStamp("data.csv", 1, 1, 1)
+            store.remember_digests({stamp: "d"})
+            assert store.known_digests([stamp]) == {}
+            assert store.recover_dead_runs() == ()
+            return " ".join(run.pipeline for run in store.runs(None))
+
+    assert as_another_user(read) == "first"
+    assert [path.name for path in kept.parent.iterdir()] == ["store.db"]
+
+
+def test_what_its_owner_writes_meanwhile_is_read(kept, as_another_user):
+    """Within one opening, from before there was a log to after it is gone."""
+    asked, answer = os.pipe(), os.pipe()
+
+    def read() -> str:
+        seen = []
+        with Store.open(kept, create=False) as store:
+            for _ in range(3):
+                seen.append(str(len(store.runs(None))))
+                os.write(answer[1], b"x")
+                os.read(asked[0], 1)
+        return " ".join(seen)
+
+    def own() -> None:
+        os.read(answer[0], 1)
+        with Store.open(kept) as store:
+            store.create_run("second", root=".")
+            os.write(asked[1], b"x")
+            os.read(answer[0], 1)
+            store.create_run("third", root=".")
+        os.write(asked[1], b"x")
+        os.read(answer[0], 1)
+        os.write(asked[1], b"x")
+
+    owner = threading.Thread(target=own)
+    owner.start()
+    said = as_another_user(read)
+    owner.join(30)
+    assert said == "1 2 3"
+
+
+def test_a_store_that_may_only_be_read_says_so_when_written_to(kept, as_another_user):
+    def write() -> str:
+        with Store.open(kept, create=False) as store:
+            store.create_run("p", root=".")
+        return "no error"
+
+    said = as_another_user(write)
+    assert "you may write to" in said and "readonly" in said, said
+
+
+def test_an_older_store_that_may_only_be_read_is_said(kept, as_another_user, monkeypatch):
+    monkeypatch.setattr(upgrade, "REVISIONS", (*schema.REVISIONS, "9998"))
+    said = as_another_user(lambda: repr(Store.open(kept, create=False)))
+    assert "an older Headrace's" in said and "fix: let its owner" in said, said
 
 
 def test_opening_an_up_to_date_store_is_cheap(tmp_path):
