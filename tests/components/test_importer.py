@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import fsspec
 import pytest
-from headrace.components import Importer
+from headrace.components import Importer, importer
 from headrace.pipelines import Blessing, HyperParameters, Model, Schema
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.runner import run as run_plan
 from headrace.pipelines.runs import Run
+
+from tests.s3_server import s3_bucket
 
 SCHEMA = 'feature { name: "x" type: INT }\n'
 
@@ -46,6 +51,56 @@ def test_an_edited_file_reruns_what_depends_on_it(tmp_path, run):
     file.write_text('{ "units":   16 }')
     assert states() == "cached", "other bytes of the same JSON document"
     assert imported(run(step)).read() == {"units": 16}
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """The names of the source files whose content the Importer read."""
+    names: list[str] = []
+    whole = importer._sha256
+    monkeypatch.setattr(importer, "_sha256", lambda uri: (names.append(uri.rpartition("/")[2]), whole(uri))[1])
+    return names
+
+
+def test_a_file_that_has_not_changed_is_read_once(tmp_path, run, opened):
+    source = tmp_path / "h"
+    source.mkdir()
+    for name in ("hyperparameters.json", "notes.txt"):
+        (source / name).write_text('{"units": 8}')
+        # Old enough that a change must have given it another time.
+        os.utime(source / name, (1_000_000_000, 1_000_000_000))
+    step = Importer(source_uri=str(source), artifact_type=HyperParameters)
+    first, second = imported(run(step)), imported(run(step))
+    assert opened == ["hyperparameters.json", "notes.txt"] and first.uri == second.uri
+    (source / "hyperparameters.json").write_text('{"units": 9}')
+    # However slow this machine is, it has just been changed.
+    os.utime(source / "hyperparameters.json", (time.time() + 600, time.time() + 600))
+    assert imported(run(step)).read() == {"units": 9}
+    assert opened[2:] == ["hyperparameters.json"], "of the same size, but of another time"
+    imported(run(step))
+    assert opened[3:] == ["hyperparameters.json"], "changed so shortly before that its time says nothing"
+
+
+def test_the_files_of_an_artifact_are_compared_once(tmp_path, run, verdict, opened):
+    verdict(tmp_path / "b", True, "good")
+    os.utime(tmp_path / "b" / "blessing.json", (1_000_000_000, 1_000_000_000))
+    step = Importer(source_uri=str(tmp_path / "b"), artifact_type=Blessing)
+    for _ in range(2):
+        assert imported(run(step)).blessed
+    assert opened == ["blessing.json"]
+
+
+def test_a_remote_file_counts_by_its_etag(tmp_path, run, opened):
+    with s3_bucket() as (bucket, _):
+        file = fsspec.filesystem("s3")
+        file.pipe(f"{bucket}/s/edited.pbtxt", SCHEMA.encode())
+        step = Importer(source_uri=f"{bucket}/s", artifact_type=Schema)
+        for _ in range(2):
+            assert imported(run(step)).read().feature[0].name == "x"
+        assert opened == ["edited.pbtxt"]
+        file.pipe(f"{bucket}/s/edited.pbtxt", SCHEMA.replace("x", "y").encode())
+        assert imported(run(step)).read().feature[0].name == "y"
+        assert len(opened) == 2
 
 
 AUTHOR = """
