@@ -7,7 +7,6 @@ before or after it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.pipelines import Artifact
-from headrace.pipelines.artifact import MANIFEST, read_manifest
+from headrace.pipelines.artifact import MANIFEST
 from headrace.pipelines.store import RunState, StepState, Store
+
+from tests.whole_artifacts import check_artifacts, what_is_left
 
 AUTHOR = """
 import pyarrow as pa
@@ -200,18 +200,6 @@ def harness(tmp_path):
     made.close()
 
 
-def check_artifacts(root: Path, checked: set[Path]) -> None:
-    """Every artifact there is, recorded or not, opens, and its files are what its manifest says."""
-    for manifest in root.rglob(MANIFEST):
-        if manifest in checked:
-            continue
-        checked.add(manifest)
-        for name, entry in read_manifest(str(manifest.parent)).files.items():
-            data = (manifest.parent / name).read_bytes()
-            assert len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.sha256, manifest
-        Artifact.open(str(manifest.parent))
-
-
 def state_after(root: Path, code: int, number: int) -> str:
     """What a kill left, in words, for the histogram."""
     if not (root / "store.db").exists():
@@ -228,11 +216,7 @@ def state_after(root: Path, code: int, number: int) -> str:
     begun = [
         step.key.path for step in steps if step.state is not StepState.SUCCEEDED and step.state is not StepState.SKIPPED
     ]
-    kinds = []
-    for name in begun:
-        whole = list((folder / name).rglob(MANIFEST))
-        files = [path for path in (folder / name).rglob("*") if path.is_file()] if (folder / name).exists() else []
-        kinds.append("artifact without record" if whole else "payload without manifest" if files else "nothing written")
+    kinds = [what_is_left(folder / name) for name in begun]
     said = "driver killed" if code < 0 else "worker killed"
     return f"{said}; {len(done)} of 4 steps done" + (f"; begun: {', '.join(sorted(kinds))}" if kinds else "")
 
