@@ -13,7 +13,11 @@ TESTS_READY := $(VENV)/.tests-ready
 # Two workers: a test that starts TensorFlow uses a core by itself.
 WORKERS ?= 2
 
-.PHONY: demo refused test test-slow lint types bench install-postgres clean
+# A real Kubernetes, Argo and Kubeflow Pipelines on this machine: tests/cluster/README.md
+CLUSTER := tests/cluster
+CLUSTER_TESTS_READY := $(VENV)/.cluster-tests-ready
+
+.PHONY: demo refused test test-slow test-cluster cluster-up cluster-down lint types bench install-postgres clean
 
 # A changed setup.py updates the environment; an installation that was interrupted leaves no mark, and begins anew.
 $(READY): setup.py pyproject.toml
@@ -21,7 +25,7 @@ $(READY): setup.py pyproject.toml
 		echo "expected Python 3.11, 3.12 or 3.13, but $(PYTHON) gives: $$($(PYTHON) --version 2>&1 | head -n 1)"; \
 		echo "    fix: install one, or say where it is: make PYTHON=/usr/local/bin/python3.12"; exit 2; } >&2
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
-	rm -f $@ $(TESTS_READY)
+	rm -f $@ $(TESTS_READY) $(CLUSTER_TESTS_READY)
 	$(PIP) install "setuptools>=77"
 	$(PIP) install --no-build-isolation --editable '.[run,demo]'
 	touch $@
@@ -41,10 +45,30 @@ refused: $(READY)
 	$(BIN)/headrace run examples/flights/pipeline.py -p weather=false; test $$? -eq 3
 
 test: $(TESTS_READY) lint types
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not cluster"
 
 test-slow: $(TESTS_READY)
 	$(BIN)/python -m pytest -m slow
+
+$(CLUSTER_TESTS_READY): $(TESTS_READY)
+	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev,kfp]'
+	touch $(READY) $(TESTS_READY) $@
+
+# The first time a quarter of an hour of building, then half a minute. Tests as one likes: pytest -m cluster tests/cluster
+cluster-up:
+	$(CLUSTER)/install.sh
+	$(CLUSTER)/build.sh
+	$(CLUSTER)/up.sh --kfp
+
+cluster-down:
+	$(CLUSTER)/down.sh
+
+# The cluster ends with this shell, however it ends. Where the machine allows none (status 77), that is said and no error.
+test-cluster: $(CLUSTER_TESTS_READY)
+	@trap '$(CLUSTER)/down.sh' EXIT; trap 'exit 130' INT TERM; \
+	$(CLUSTER)/install.sh && $(CLUSTER)/build.sh && $(CLUSTER)/up.sh --kfp --while $$$$ \
+		&& $(BIN)/python -m pytest -m cluster $(CLUSTER); \
+	status=$$?; test $$status -ne 77 || status=0; exit $$status
 
 lint: $(TESTS_READY)
 	$(BIN)/ruff check .
