@@ -22,17 +22,17 @@ import (
 )
 
 // A value of each type of parameter.
-var empty = map[pipelinespec.ParameterType_ParameterTypeEnum]any{
+var empty = map[pipelinespec.ParameterType_ParameterTypeEnum]interface{}{
 	pipelinespec.ParameterType_NUMBER_DOUBLE:  0,
 	pipelinespec.ParameterType_NUMBER_INTEGER: 0,
 	pipelinespec.ParameterType_STRING:         "",
 	pipelinespec.ParameterType_BOOLEAN:        false,
-	pipelinespec.ParameterType_LIST:           []any{},
-	pipelinespec.ParameterType_STRUCT:         map[string]any{},
+	pipelinespec.ParameterType_LIST:           []interface{}{},
+	pipelinespec.ParameterType_STRUCT:         map[string]interface{}{},
 }
 
 // withEmpty adds the empty value of each required parameter that has none.
-func withEmpty(parsed *template.V2Spec, values map[string]any) error {
+func withEmpty(parsed *template.V2Spec, values map[string]interface{}) error {
 	ir, err := yaml.YAMLToJSON(bytes.SplitN(parsed.Bytes(), []byte("\n---\n"), 2)[0])
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func compile(file, parameters, root string, strict bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]any{}
+	values := map[string]interface{}{}
 	if err := json.Unmarshal([]byte(parameters), &values); err != nil {
 		return nil, fmt.Errorf("-parameters: %w", err)
 	}
