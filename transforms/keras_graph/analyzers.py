@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from headrace.transforms import feature_model
 from headrace.transforms.keras_graph import bin_boundaries, vocabulary
+from headrace.transforms.keras_graph.text_tokens import Tokenizer
 from headrace.transforms.moments import Moments
 
 
@@ -99,6 +100,43 @@ class BoundariesAnalyzer:
         return [float(one) for one in bin_boundaries.finish(summary, self.bins).astype(np.float32)]
 
 
+def _bytes(values: pa.Array | np.ndarray) -> pa.Array:
+    """Strings as binary, missing ones (null or empty) as null."""
+    if isinstance(values, np.ndarray):
+        texts = pa.array(values.reshape(-1), pa.binary())
+    else:
+        texts = _flat(values).cast(pa.binary())
+    return pc.if_else(pc.equal(pc.binary_length(texts), 0), None, texts)
+
+
+@dataclass(frozen=True)
+class TextAnalyzer:
+    """Token counts of a TextVectorization.
+
+    A missing text, null or empty, is no document: it is left out, as missing values are everywhere.
+
+    Args:
+        tokenizer: Makes tokens of texts.
+        counts: Counts the tokens.
+    """
+
+    tokenizer: Tokenizer
+    counts: VocabularyAnalyzer
+
+    def create(self) -> vocabulary.TokenCounts:
+        return vocabulary.create()
+
+    def summarize(self, values: pa.Array | np.ndarray) -> vocabulary.TokenCounts:
+        tokens = self.tokenizer.tokens(_bytes(values).drop_null())
+        return vocabulary.summarize_documents(tokens.values, tokens.rows, tokens.texts)
+
+    def merge(self, left: vocabulary.TokenCounts, right: vocabulary.TokenCounts) -> vocabulary.TokenCounts:
+        return vocabulary.merge(left, right)
+
+    def finish(self, summary: vocabulary.TokenCounts) -> vocabulary.Vocabulary:
+        return self.counts.finish(summary)
+
+
 @dataclass(frozen=True)
 class VocabularyAnalyzer:
     """Token counts of a lookup.
@@ -136,8 +174,7 @@ class VocabularyAnalyzer:
     def _tokens(self, flat: np.ndarray) -> pa.Array:
         if flat.dtype != object:
             return pa.array(flat, mask=np.isnan(flat) if flat.dtype.kind == "f" else None)
-        tokens = pa.array(flat, pa.binary())
-        return pc.if_else(pc.equal(pc.binary_length(tokens), 0), None, tokens)
+        return _bytes(flat)
 
     def merge(self, left: vocabulary.TokenCounts, right: vocabulary.TokenCounts) -> vocabulary.TokenCounts:
         return vocabulary.merge(left, right)

@@ -18,7 +18,8 @@ WIDE = 8
 
 _LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
 _BINS = (keras.layers.Hashing, keras.layers.HashedCrossing)
-_HOT = (*_LOOKUPS, *_BINS, keras.layers.CategoryEncoding, keras.layers.Discretization)
+_TEXT = keras.layers.TextVectorization
+_HOT = (*_LOOKUPS, *_BINS, keras.layers.CategoryEncoding, keras.layers.Discretization, _TEXT)
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,17 @@ def _encoding(tensor: Any) -> Encoding:
     # A subclass may do anything with its indices.
     if type(layer) not in _HOT or len(tensor.shape) != 2 or tensor.shape[1] <= WIDE:
         return "dense"
-    mode = layer.output_mode
-    if mode == "multi_hot" and all(tuple(one.shape[1:]) == (1,) for one in node.input_tensors):
+    mode = layer._output_mode if isinstance(layer, _TEXT) else layer.output_mode
+    one_value = not isinstance(layer, _TEXT) or layer._split is None
+    if mode == "multi_hot" and one_value and all(tuple(one.shape[1:]) == (1,) for one in node.input_tensors):
         mode = "one_hot"
     return mode if mode in ("one_hot", "multi_hot") else "dense"
 
 
 def _categories(spec: FeatureSpec, tensor: Any) -> FeatureSpec:
     layer, node = symbolic_graph.producer(tensor)
+    if isinstance(layer, _TEXT):
+        layer = layer._lookup_layer
     if isinstance(layer, _LOOKUPS) and not layer.invert:
         size = layer.vocabulary_size()
         if layer.pad_to_max_tokens and layer.output_mode != "int":

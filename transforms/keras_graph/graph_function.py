@@ -49,7 +49,7 @@ def storage_function(
     finishing: dict[str, Any] = {}
     for name, tensor in outputs.items():
         layer, node = symbolic_graph.producer(tensor)
-        if specs[name].encoding == "dense" or layer.sparse:
+        if specs[name].encoding == "dense" or getattr(layer, "_lookup_layer", layer).sparse:
             reached[name] = tensor
             finishing[name] = functools.partial(_dense, name, specs[name].dtype)
         else:

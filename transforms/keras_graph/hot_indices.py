@@ -16,8 +16,8 @@ def indices_of(layer: Any) -> Callable[[Any], Any]:
     """A function from the layer's input to int64 indices; one outside of the width stands for no category.
 
     Args:
-        layer: A StringLookup, IntegerLookup, CategoryEncoding, Hashing, HashedCrossing or Discretization with its
-            state, in output mode "one_hot" or "multi_hot".
+        layer: A StringLookup, IntegerLookup, CategoryEncoding, Hashing, HashedCrossing, Discretization or
+            TextVectorization with its state, in output mode "one_hot" or "multi_hot".
     """
     import tensorflow as tf
 
@@ -26,8 +26,21 @@ def indices_of(layer: Any) -> Callable[[Any], Any]:
     if isinstance(layer, keras.layers.StringLookup | keras.layers.IntegerLookup):
         # The lookup itself, on the table that the layer has: a second table would hold the vocabulary twice.
         return lambda inputs: layer._lookup_dense(tf.cast(inputs, layer.vocabulary_dtype))
+    if isinstance(layer, keras.layers.TextVectorization):
+        return lambda inputs: _token_indices(layer, inputs)
     indexing = _indexing(layer)
     return lambda inputs: tf.cast(indexing(inputs), tf.int64)
+
+
+def _token_indices(layer: Any, texts: Any) -> Any:
+    """The index of each token of a text, padded to the longest by -1."""
+    import tensorflow as tf
+
+    tokens = layer._preprocess(texts)
+    if not isinstance(tokens, tf.RaggedTensor):
+        return layer._lookup_layer._lookup_dense(tokens)
+    found = tf.ragged.map_flat_values(layer._lookup_layer._lookup_dense, tokens)
+    return found.to_tensor(default_value=-1)
 
 
 def _indexing(layer: Any) -> Any:

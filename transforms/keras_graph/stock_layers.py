@@ -12,9 +12,11 @@ from headrace.transforms.keras_graph.analyzers import (
     BoundariesAnalyzer,
     MeanVariance,
     MomentsAnalyzer,
+    TextAnalyzer,
     VocabularyAnalyzer,
 )
 from headrace.transforms.keras_graph.layer_state import LayerState
+from headrace.transforms.keras_graph.text_tokens import ArrowTokenizer, GraphTokenizer
 
 PROVISIONAL_WIDTH = 2
 
@@ -145,9 +147,59 @@ class LookupState(LayerState):
         layer._record_vocabulary_size()
 
 
+class TextState(LayerState):
+    """TextVectorization: the vocabulary of the StringLookup inside it."""
+
+    reads_arrow = True
+    early_reads = ("vocabulary_size", "get_vocabulary")
+
+    def is_given(self, layer: Any) -> bool:
+        return _LOOKUP.is_given(layer._lookup_layer)
+
+    def identity(self, layer: Any) -> Any:
+        lookup = layer._lookup_layer
+        return {
+            "tokens": (layer._standardize, layer._split, layer._ngrams),
+            "output": (layer._output_mode, layer._output_sequence_length),
+            "vocabulary": (lookup.max_tokens, lookup.pad_to_max_tokens, lookup.encoding),
+        }
+
+    def provisional(self, layer: Any) -> bool:
+        return _LOOKUP.provisional(layer._lookup_layer)
+
+    def loses(self, layer: Any) -> str | None:
+        name = f"TextVectorization layer {layer.name!r}"
+        if layer._ragged:
+            return f"{name} gives a ragged tensor"
+        if layer._output_mode == "int" and layer._output_sequence_length is None:
+            raise ValueError(
+                f"{name} with output_mode='int' gives each row as many tokens as the longest row beside it has: give "
+                "output_sequence_length=, to which it is cut or padded"
+            )
+        return f"{name} gives a sparse tensor" if layer._lookup_layer.sparse else None
+
+    def analyzer(self, layer: Any, shape: tuple[int | None, ...], dtype: str) -> TextAnalyzer:
+        name = f"TextVectorization layer {layer.name!r}"
+        if dtype != "string":
+            raise TypeError(f"{name} is called on {dtype}; it splits strings")
+        if tuple(shape[1:]) not in ((), (1,)):
+            raise ValueError(f"{name} is called on {shape[1:]} strings a row; it takes one: join or index them before")
+        lookup = layer._lookup_layer
+        size = lookup.max_tokens - lookup._token_start_index() if lookup.max_tokens else None
+        counts = VocabularyAnalyzer(name, 1, False, (lookup.mask_token, lookup.oov_token), size, lookup.encoding)
+        if callable(layer._standardize) or callable(layer._split):
+            return TextAnalyzer(GraphTokenizer(layer._preprocess), counts)
+        return TextAnalyzer(ArrowTokenizer(layer._standardize, layer._split, layer._ngrams), counts)
+
+    def set(self, layer: Any, state: vocabulary.Vocabulary, shape: tuple[int | None, ...]) -> None:
+        _LOOKUP.set(layer._lookup_layer, state, shape)
+
+
+_LOOKUP = LookupState()
 STOCK: dict[type, LayerState] = {
     keras.layers.Normalization: NormalizationState(),
     keras.layers.Discretization: DiscretizationState(),
-    keras.layers.StringLookup: LookupState(),
-    keras.layers.IntegerLookup: LookupState(),
+    keras.layers.StringLookup: _LOOKUP,
+    keras.layers.IntegerLookup: _LOOKUP,
+    keras.layers.TextVectorization: TextState(),
 }

@@ -172,20 +172,14 @@ def _name(layer: Any) -> str:
 
 
 def _check_needs_no_data(layer: Any) -> None:
-    text = isinstance(layer, keras.layers.TextVectorization)
     for inner in layer._flatten_layers(include_self=False):
         state = state_of(inner)
         if state is not None and not state.is_given(inner):
-            if text:
-                raise NotImplementedError(
-                    f"{_name(layer)} learns its vocabulary from data, which Transform does not support yet: give it "
-                    "vocabulary=, or split the text in a Lambda layer and use StringLookup"
-                )
             raise ValueError(
                 f"{_name(inner)} inside {_name(layer)} needs data, and Transform sees only the layers that "
                 "preprocessing_fn calls itself: call it there, or give it its state"
             )
-    if hasattr(layer, "adapt") and not text:
+    if hasattr(layer, "adapt"):
         raise ValueError(
             f"{_name(layer)} has an adapt method and Transform does not know its state: register it with "
             "headrace.transforms.keras_graph.register_layer"
@@ -198,6 +192,7 @@ def observing(trace: Trace) -> Iterator[None]:
     with _patching, ExitStack() as patches:
         patches.enter_context(_patched(keras.layers.Layer, "__call__", _traced_call))
         patches.enter_context(_patched(keras.layers.Layer, "__new__", _traced_new))
+        patches.enter_context(_patched(keras.layers.TextVectorization, "compute_output_shape", _text_output_shape))
         for kind, state in registered().items():
             for name in state.early_reads:
                 patches.enter_context(_patched(kind, name, _traced_read))
@@ -230,6 +225,17 @@ def _traced_call(original: Any) -> Any:
         return trace.call(layer, lambda: original(layer, *args, **kwargs), (args, kwargs))
 
     return call
+
+
+def _text_output_shape(original: Any) -> Any:
+    """Keras says (rows, 1, width) where the layer, called on (rows, 1) texts, drops the 1 before it splits them."""
+
+    @functools.wraps(original)
+    def compute_output_shape(layer: Any, input_shape: tuple[int | None, ...]) -> Any:
+        dropped = layer._split is not None and len(input_shape) > 1 and input_shape[-1] == 1
+        return original(layer, tuple(input_shape[:-1]) if dropped else input_shape)
+
+    return compute_output_shape
 
 
 def _traced_new(original: Any) -> Any:

@@ -63,12 +63,33 @@ def summarize(tokens: pa.Array, row_length: int = 1) -> TokenCounts:
     values, counts = count_values(tokens)
     if row_length == 1:
         return TokenCounts(_table(values, counts, counts), len(tokens) - tokens.null_count, len(values))
-    rows = pa.array(np.repeat(np.arange(len(tokens) // row_length), row_length))
-    pairs = pa.table({"row": rows, "token": tokens}).filter(tokens.is_valid()).group_by(["row", "token"]).aggregate([])
+    present = tokens.is_valid()
+    rows = np.repeat(np.arange(len(tokens) // row_length), row_length)[present.to_numpy(zero_copy_only=False)]
+    return _with_documents(values, counts, tokens.filter(present), rows, len(np.unique(rows)))
+
+
+def summarize_documents(tokens: pa.Array, rows: np.ndarray, documents: int) -> TokenCounts:
+    """Counts the tokens of a batch of documents of any length.
+
+    Args:
+        tokens: Strings or bytes without nulls, flat.
+        rows: Number of the document that each token is in.
+        documents: How many documents there are; one may have no token.
+    """
+    tokens = _plain(tokens)
+    values, counts = count_values(tokens)
+    return _with_documents(values, counts, tokens, rows, documents)
+
+
+def _with_documents(
+    values: pa.Array, counts: pa.Array, tokens: pa.Array, rows: np.ndarray, documents: int
+) -> TokenCounts:
+    """The counts of distinct tokens, with the number of documents that each is in."""
+    pairs = pa.table({"row": pa.array(rows), "token": tokens}).group_by(["row", "token"]).aggregate([])
     frequency = pc.value_counts(pairs["token"])
     frequency = frequency.combine_chunks() if isinstance(frequency, pa.ChunkedArray) else frequency
     by_token = frequency.field("counts").take(pc.index_in(values, frequency.field("values")))
-    return TokenCounts(_table(values, counts, by_token), len(pc.unique(pairs["row"])), len(values))
+    return TokenCounts(_table(values, counts, by_token), documents, len(values))
 
 
 def merge(left: TokenCounts, right: TokenCounts) -> TokenCounts:
