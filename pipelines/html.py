@@ -97,7 +97,7 @@ def run_html(run: Run) -> str:
     rows = []
     for step in step_rows(data, privacy):
         kind = {"failed": "bad", "interrupted": "bad", "refused": "no"}.get(step.state, "")
-        problem = f"{step.error.type}: {step.error.message}" if step.error else step.refusal
+        problem = str(step.error) if step.error else step.refusal
         told = "\n".join(part for part in (step.why, problem, *step.warnings) if part)
         state = el("span", text_of(step.state), class_=f"hr-{kind}" if kind else None)
         rows.append((step.id, state, step.time, step.rows, told))

@@ -25,6 +25,9 @@ class ErrorReport:
     message: str
     traceback: str = ""
 
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.type, self.message)))
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -139,19 +142,23 @@ def _in_order(run: Run) -> list[StepRun]:
 
 
 def _step(step: StepRun, run_started: datetime | None) -> StepReport:
-    error = step.error
+    state = sign_of(step.state).state
+    error = _error(step.error) if step.error else None
+    reasons = [step.cache_reason]
+    # A step that was skipped or interrupted has no error of its own: what is recorded there is why it did not run.
+    if error is not None and not error.type:
+        reasons += [error.message] if error.message != state else []
+        error = None
     return StepReport(
         id=step.id,
-        state=sign_of(step.state).state,
+        state=state,
         component=step.component.rpartition(":")[2].rpartition(".")[2],
         began=(step.started - run_started).total_seconds() if step.started and run_started else None,
         seconds=step.seconds,
-        cache_reason=step.cache_reason,
+        cache_reason="; ".join(filter(None, reasons)),
         rows=step.rows,
         warnings=tuple(step.warnings),
-        error=ErrorReport(str(error.get("type", "")), str(error.get("message", "")), str(error.get("traceback", "")))
-        if error
-        else None,
+        error=error,
         refusal=step.refusal,
         inputs=step.inputs,
         outputs=step.outputs,
@@ -160,3 +167,11 @@ def _step(step: StepRun, run_started: datetime | None) -> StepReport:
         attempt=step.attempt,
         peak_rss=step.peak_rss,
     )
+
+
+def _error(recorded: Mapping[str, Any]) -> ErrorReport:
+    """An error whose message does not begin with its type, which is shown before it."""
+    type_, message, traceback = (str(recorded.get(name, "")) for name in ("type", "message", "traceback"))
+    if type_ and (message == type_ or message.startswith(f"{type_}:")):
+        message = message.removeprefix(type_).removeprefix(":").lstrip(" ")
+    return ErrorReport(type_, message, traceback)

@@ -83,7 +83,9 @@ def verdict(data: ReportData, privacy: Privacy) -> Verdict:
     refused = [step for step in data.steps if step.refusal]
     if failed or data.state == "failed":
         first = failed[0] if failed else None
-        why = f"{first.error.type}: {first.error.message}" if first and first.error else ""
+        why = str(first.error) if first and first.error else ""
+        if first and len(failed) > 1 and why:
+            why = f"{first.id}: {why}"
         names = ", ".join(step.id for step in failed)
         return Verdict("bad", "Failed", f"{names} failed. {_first_line(privacy.text(why))}" if failed else "")
     if data.state == "interrupted":

@@ -455,6 +455,34 @@ def test_the_run_object_fits(tmp_path: Path) -> None:
     assert Path(written.report).name == "report.html" and "Not blessed" in html and "secret" not in html
 
 
+def test_why_a_step_did_not_run_is_no_error_and_an_errors_type_is_said_once() -> None:
+    failed, skipped, interrupted = StepState.FAILED, StepState.SKIPPED, StepState.INTERRUPTED
+    errors = {
+        "Named": (failed, {"type": "ImportError", "message": "ImportError: no module x", "traceback": "t"}),
+        "Bare": (failed, {"type": "ImportError", "message": "ImportError: ", "traceback": "t"}),
+        "Other": (failed, {"type": "DataError", "message": "a.csv: empty", "traceback": ""}),
+        "After": (skipped, {"message": "Named failed"}),
+        "Stopped": (interrupted, {"message": "interrupted"}),
+    }
+    steps = {
+        name: StepRun(name, f"m:{name}", state, error=error, cache_reason="" if state is skipped else "it is new")
+        for name, (state, error) in errors.items()
+    }
+    run = Run("r1", "p", RunState.FAILED, steps, None, {}, "", STARTED, STARTED)
+    data = report_data(run)
+    told = {found.id: (str(found.error) if found.error else None, found.cache_reason) for found in data.steps}
+    assert told == {
+        "Named": ("ImportError: no module x", "it is new"),
+        "Bare": ("ImportError", "it is new"),
+        "Other": ("DataError: a.csv: empty", "it is new"),
+        "After": (None, "Named failed"),
+        "Stopped": (None, "it is new"),
+    }
+    html = render(data)
+    assert html.count("note is-bad") == 3 and "ImportError: ImportError" not in html
+    assert "Named, Bare, Other failed. Named: ImportError: no module x" in html
+
+
 # --- figures and charts ----------------------------------------------------------------------------------------------
 
 
