@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.pipelines.errors import HeadraceError
+from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.plan import (
     ArtifactSlot,
     Channel,
@@ -93,18 +94,23 @@ class StepDocument:
 
 def portable(step: Step) -> Step:
     """The step with functions named without what depends on the machine that compiles."""
-    arguments = tuple((name, _portable_value(value)) for name, value in step.arguments)
-    return replace(step, component=step.component.portable(), arguments=arguments)
+    return with_functions(step, FunctionRef.portable)
 
 
-def _portable_value(value: Value) -> Value:
+def with_functions(step: Step, change: Callable[[FunctionRef], FunctionRef]) -> Step:
+    """The step with its component and every function among its arguments changed."""
+    arguments = tuple((name, _with_functions(value, change)) for name, value in step.arguments)
+    return replace(step, component=change(step.component), arguments=arguments)
+
+
+def _with_functions(value: Value, change: Callable[[FunctionRef], FunctionRef]) -> Value:
     match value:
         case Function():
-            return Function(value.ref.portable())
+            return Function(change(value.ref))
         case ListOf():
-            return ListOf(tuple(_portable_value(item) for item in value.values))
+            return ListOf(tuple(_with_functions(item, change) for item in value.values))
         case MapOf():
-            return MapOf(tuple((key, _portable_value(item)) for key, item in value.items))
+            return MapOf(tuple((key, _with_functions(item, change)) for key, item in value.items))
     return value
 
 

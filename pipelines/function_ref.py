@@ -160,14 +160,8 @@ class FunctionRef:
             PipelineError: The module or the name is not here.
         """
         roots = self.roots(root, code_path)
-        expected = self.code_digest.partition(".")[0]
         found = digest_definitions(self.module, self.qualname, roots)
-        if expected != found:
-            raise CodeChanged(
-                f"expected the code of {self} that the plan was made from ({expected[:12]}), found other code"
-                f" ({found[:12]}) in {', '.join(map(str, search_folders(roots)))}\n"
-                "    fix: plan again, or build the image from the code that was planned"
-            )
+        self._require_code(found, roots)
         if _loaded.setdefault(str(self), found) != found:
             _forget_project(ModuleFinder(roots))
             _loaded[str(self)] = found
@@ -181,6 +175,26 @@ class FunctionRef:
                 )
                 raise PipelineError(problem) from error
         return value
+
+    def as_here(self, root: Path | str | None = None, code_path: Sequence[Path | str] = ()) -> FunctionRef:
+        """The same with the whole digest, where `portable` left the half that what is installed here decides.
+
+        Raises:
+            CodeChanged: The source here has another digest.
+        """
+        roots = self.roots(root, code_path)
+        found = digest_function(self.module, self.qualname, roots)
+        self._require_code(found.definitions, roots)
+        return FunctionRef(self.module, self.qualname, found.digest)
+
+    def _require_code(self, found: str, roots: Roots) -> None:
+        expected = self.code_digest.partition(".")[0]
+        if expected != found:
+            raise CodeChanged(
+                f"expected the code of {self} that the plan was made from ({expected[:12]}), found other code"
+                f" ({found[:12]}) in {', '.join(map(str, search_folders(roots)))}\n"
+                "    fix: plan again, or build the image from the code that was planned"
+            )
 
     def roots(self, root: Path | str | None, code_path: Sequence[Path | str] = ()) -> Roots:
         """The folders in which its module is looked up, in order."""

@@ -35,10 +35,19 @@ def run_child(job: dict[str, Any], events: int) -> int:
     os.close(null)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.update(job["env"])
+    Path(job["log"]).with_suffix(".request.json").write_text(job["request"])
+    return run_request(job["request"], events)
+
+
+def run_request(text: str, events: int) -> int:
+    """Runs the step of a StepRequest; its progress and its result go to `events`.
+
+    Returns:
+        The process's exit status.
+    """
     # Asked to end, a step ends as by Ctrl-C: its temporary files go, and its log says where it was.
     signal.signal(signal.SIGTERM, _interrupt)
-    Path(job["log"]).with_suffix(".request.json").write_text(job["request"])
-    request = StepRequest.from_json(job["request"])
+    request = StepRequest.from_json(text)
     report = event_writer(events)
     result = execute(request, report)
     if result.error is not None:

@@ -140,7 +140,7 @@ def plan_step(
     step: Step,
     parameters: Mapping[str, Any],
     outcomes: Mapping[str, Outcome],
-    memo: DigestMemo,
+    memo: DigestMemo | None,
     code: CodeParts,
     sample: int | None,
 ) -> PlannedStep:
@@ -150,7 +150,7 @@ def plan_step(
         step: The step of the Plan.
         parameters: The pipeline's parameters.
         outcomes: What the steps before it left.
-        memo: Where files' digests are remembered.
+        memo: Where files' digests are remembered, if anywhere.
         code: Names the definitions behind the code digests.
         sample: Rows of each split, or None.
 
