@@ -41,8 +41,9 @@ def inert_json(value: Any) -> str:
     '{{{{$$'
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    # Two braces in a row, and dollars, are found only inside strings: an object's first key follows its brace.
-    return text.replace("{{", "{\\u007b").replace("$", "\\u0024")
+    # Two braces in a row, dollars and DEL are found only inside strings: an object's first key follows its brace.
+    # DEL is ASCII to Python's json, and `\x7f` to Argo, which writes that into JSON and fails.
+    return text.replace("{{", "{\\u007b").replace("$", "\\u0024").replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,9 @@ def output_digest(output: str) -> str:
     return f"digest-{output}"
 
 
-# The output parameter in which a step says what came of it: succeeded, refused, cached, or skipped.
-VERDICT = "verdict"
+# The output parameter in which a step says what came of it: succeeded, refused, cached, or skipped. With a hyphen, so
+# that it is none of the component's own: the Pusher's result is called `verdict`.
+VERDICT = "step-verdict"
 
 
 def _leaves(value: Value) -> Iterator[Parameter | Channel]:
