@@ -8,6 +8,7 @@
     ├── StepFailed           a step of a run failed (exit 1)
     ├── UserCodeError        a user's function raised: raised `from` the original, whose traceback is shown first
     ├── StoreError           the store cannot be opened, is newer than this Headrace, or refuses a write
+    ├── ClusterError         a server of a cluster cannot be reached, refuses a request, or does not know a run (exit 2)
     ├── NotBlessed           a model was not pushed because its blessing says no (exit 3)
     └── MissingExtra         a command needs an optional dependency that is not installed
 
@@ -136,6 +137,22 @@ class UserCodeError(HeadraceError):
 
 class StoreError(HeadraceError):
     """The store cannot be opened, is of a newer version, or refuses a write."""
+
+
+class ClusterError(HeadraceError):
+    """A server of a cluster cannot be reached, refuses a request, or does not know what it was asked for.
+
+    Args:
+        what: One line: what was asked of which server, and what it said.
+        fix: What to do.
+        passing: Whether the same request may do in a while: the server is away or overloaded.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, fix: str = "", *, passing: bool = False) -> None:
+        self.what, self.fix, self.passing = what, fix, passing
+        super().__init__(what + (f"\n    fix: {fix}" if fix else ""))
 
 
 class NotBlessed(HeadraceError):

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from headrace.pipelines.errors import HeadraceError, PipelineError
 
 EXIT_CODES = "exit codes: 0 done, 1 a step failed, 2 the pipeline is wrong, 3 not blessed, 130 interrupted"
+# Verbs of a cluster. Their module is imported when one of them is asked for, and by name: this folder imports no other.
+CLUSTER = "headrace.kubeflow.cli"
+CLUSTER_VERBS = {
+    "compile": "compile pipelines to Kubeflow Pipelines or Argo Workflows",
+    "upload": "put a pipeline on a server, as a new version",
+    "submit": "run a pipeline in a cluster",
+    "schedule": "run a pipeline in a cluster by a schedule",
+    "status": "say how far a run in a cluster is",
+    "terminate": "end a run in a cluster",
+}
+TARGETS = ("kfp", "argo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,12 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        from headrace.pipelines.cli import commands
-
-        code: int = getattr(commands, arguments.command.replace("-", "_"))(arguments)
+        arguments = _parser(argv).parse_args(argv)
+        code = _command(arguments)(arguments)
         sys.stdout.flush()
         return code
     except HeadraceError as error:
@@ -56,6 +66,18 @@ def _run(argv: Sequence[str]) -> int:
         return _say(missing) if missing else _say_author_error(error)
     except Exception as error:
         return _say_author_error(error)
+
+
+def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """The function of a verb."""
+    name = arguments.command.replace("-", "_")
+    if arguments.command in CLUSTER_VERBS or (name == "logs" and hasattr(arguments, "target")):
+        found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(CLUSTER), name)
+        return found
+    from headrace.pipelines.cli import commands
+
+    local: Callable[[argparse.Namespace], int] = getattr(commands, name)
+    return local
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
@@ -91,7 +113,7 @@ def _say_author_error(error: Exception) -> int:
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headrace", description="Machine-learning pipelines that say what went wrong and where.", epilog=EXIT_CODES
     )
@@ -136,6 +158,16 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="find what is wrong with a pipeline, without running")
     _file(check, parameters=False)
     check.add_argument("--json", action="store_true")
+    check.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        choices=TARGETS,
+        help="say what that target cannot express; may be given twice",
+    )
+    check.add_argument("--deployment", metavar="FILE.yaml", help="where it is to run, for --target")
+    check.add_argument("--kfp-version", metavar="V", help="version of Kubeflow Pipelines' server, for --target kfp")
+    check.add_argument("--argo-version", metavar="V", help="version of Argo's controller, for --target argo")
 
     graph = commands.add_parser("graph", help="draw a pipeline")
     _file(graph, parameters=False)
@@ -149,10 +181,14 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
     _store(why)
 
-    logs = commands.add_parser("logs", help="print the log of a step")
-    logs.add_argument("step", nargs="?", metavar="STEP", help="default: the steps that failed, else a list")
-    logs.add_argument("--run", default="latest", metavar="RUN")
-    _store(logs)
+    in_cluster = "of a run in a cluster: headrace logs --target kfp|argo RUN [STEP]; its help has --target as well"
+    logs = commands.add_parser("logs", help="print the log of a step", epilog=in_cluster)
+    if "logs" in argv[:1] and any(argument.partition("=")[0] == "--target" for argument in argv):
+        _of_cluster("logs", logs)
+    else:
+        logs.add_argument("step", nargs="?", metavar="STEP", help="default: the steps that failed, else a list")
+        logs.add_argument("--run", default="latest", metavar="RUN")
+        _store(logs)
 
     runs = commands.add_parser("runs", help="list the runs of a store")
     runs.add_argument("-n", type=_positive, default=20, metavar="N")
@@ -171,7 +207,16 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_argument("step", metavar="STEP")
     rerun.add_argument("--run", default="latest", metavar="RUN")
     _store(rerun)
+
+    for verb, said in CLUSTER_VERBS.items():
+        added = commands.add_parser(verb, help=said, epilog=EXIT_CODES)
+        if verb in argv[:1]:
+            _of_cluster(verb, added)
     return parser
+
+
+def _of_cluster(verb: str, parser: argparse.ArgumentParser) -> None:
+    importlib.import_module(CLUSTER).add_arguments(verb, parser)
 
 
 def _file(parser: argparse.ArgumentParser, *, parameters: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shutil
 import sys
@@ -67,6 +68,7 @@ def check(arguments: argparse.Namespace) -> int:
     before = frozenset(sys.modules)
     try:
         planned = load_plan(arguments.file)
+        _check_portable(planned, arguments)
     except PipelineError as error:
         if not arguments.json:
             raise
@@ -76,10 +78,21 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"problems": []}))
     else:
-        print(f"{planned.name}: {len(planned.steps)} steps, no problems")
+        portable = f", portable to {' and '.join(arguments.target)}" if arguments.target else ""
+        print(f"{planned.name}: {len(planned.steps)} steps, no problems{portable}")
         for line in _import_costs(before):
             print(line)
     return 0
+
+
+def _check_portable(planned: Plan, arguments: argparse.Namespace) -> None:
+    options = {"--deployment": arguments.deployment, "--kfp-version": arguments.kfp_version}
+    options["--argo-version"] = arguments.argo_version
+    if arguments.target:
+        # By name: this folder imports no other.
+        importlib.import_module("headrace.kubeflow.cli").require_portable(planned, arguments)
+    elif given := [option for option, value in options.items() if value is not None]:
+        raise PipelineError(Problem(f"{given[0]} is of a cluster", "add --target kfp or --target argo", code="command"))
 
 
 def graph(arguments: argparse.Namespace) -> int:
@@ -248,7 +261,7 @@ def _options(arguments: argparse.Namespace, **more: Any) -> RunOptions:
     from headrace.pipelines.runner.options import RunOptions
 
     return RunOptions(
-        parameters=_parameters(arguments.parameters),
+        parameters=parameters_of(arguments.parameters),
         root=arguments.root,
         store=arguments.store,
         cache=not arguments.no_cache,
@@ -257,7 +270,8 @@ def _options(arguments: argparse.Namespace, **more: Any) -> RunOptions:
     )
 
 
-def _parameters(pairs: list[str]) -> dict[str, str]:
+def parameters_of(pairs: list[str]) -> dict[str, str]:
+    """Parameters as they were written: `name=value`."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
