@@ -2,21 +2,22 @@
 # image.sh REGISTRY/NAME:TAG FOLDER... [options]          an image of folders, each a layer (options: image_archive.py's)
 # image.sh REGISTRY/NAME:TAG --python REQUIREMENTS [FOLDER...] [options]
 #          on Debian 12 with Python 3.11, pip and the packages of the requirements file
+# image.sh --python-root                                  only that Debian, as the folder $HEADRACE_CLUSTER_HOME/python-root
 # Kept in $HEADRACE_CLUSTER_HOME/img; imported into the running cluster, if any, and by every later up.sh.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-[ $# -ge 2 ] || die "usage: image.sh REGISTRY/NAME:TAG FOLDER...|--python REQUIREMENTS [FOLDER...] [options]"
+[ $# -ge 2 ] || [ "${1:-}" = --python-root ] || die "usage: image.sh REGISTRY/NAME:TAG FOLDER...|--python REQUIREMENTS [FOLDER...] [options]"
 name=$1
 tar=$H/img/${1//[\/:]/_}.tar
 shift
 mkdir -p "$H/img"
 tmp=$(mktemp -d "$H/img/tmp.XXXX")
-trap 'umount -l "$tmp/root" 2>/dev/null; rm -rf --one-file-system "$tmp"' EXIT
+trap 'umount -l "$tmp/root/wheels" "$tmp/root" 2>/dev/null || true; rm -rf --one-file-system "$tmp"' EXIT
 layers=()
 
 python_root() { # Debian 12 with Python 3.11, once
   [ -d "$H/python-root" ] && return
-  debootstrap --variant=minbase --include=python3,python3-pip bookworm "$tmp/base" \
+  debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv bookworm "$tmp/base" \
     ${DEBOOTSTRAP_MIRROR:+"$DEBOOTSTRAP_MIRROR"} >"$tmp/log" 2>&1 || die "debootstrap: $(tail -n 1 "$tmp/log")"
   rm -rf "$tmp"/base/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/man,usr/share/locale}/*
   mv "$tmp/base" "$H/python-root"
@@ -40,7 +41,10 @@ python_packages() {
   mv "$tmp/upper" "$packages"
 }
 
-if [ "$1" = --python ]; then
+if [ "$name" = --python-root ]; then
+  python_root
+  exit
+elif [ "$1" = --python ]; then
   python_root
   python_packages "$2"
   layers=("$H/python-root" "$packages")
