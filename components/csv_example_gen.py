@@ -27,7 +27,8 @@ def CsvExampleGen(
     """Reads CSV files (`.csv`, `.csv.gz`, `.csv.zip`) and writes their rows, typed and split.
 
     A row's split follows from the hash of its cells' text, so that adding, reordering or resharding files, and
-    retyping columns, moves no row. Types are inferred over all rows.
+    retyping columns, moves no row. Types are inferred over all rows; a sample run (`headrace run --sample`) reads until
+    it has enough of each split, and its types are those of the rows that it read.
 
     Args:
         examples: The rows by split.
@@ -55,13 +56,15 @@ def CsvExampleGen(
     from headrace.components.ingest.splits import split_rule
 
     rule = split_rule(splits, split_by=split_by, split_by_time=split_by_time, boundaries=boundaries)
-    scratch = step_context().scratch
+    context = step_context()
+    scratch = context.scratch
     aside = scratch / "quarantine.parquet"
     options = CsvOptions(
         null_values=NULL_VALUES if null_values is None else null_values,
         column_types=column_types or {},
         delimiter=delimiter,
         encoding=encoding,
+        sample=context.sample,
     )
     ingested = ingest_csv(
         sources_for(input_base, rule, examples),
@@ -71,4 +74,6 @@ def CsvExampleGen(
     )
     write_examples(ingested, examples)
     examples.properties["null_markers"] = ingested.report.null_markers
+    if ingested.report.cut and not set(ingested.schema.names) <= set(options.column_types):
+        context.warn("types are inferred from the rows that the sample read alone: all rows may have others")
     keep_quarantined(ingested, quarantined, aside)

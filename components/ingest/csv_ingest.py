@@ -9,6 +9,8 @@ in memory and then in a scratch file (`Spill`); afterwards it is widened to the 
 the usual case that it has them. Only where a column proves to be text after blocks of it were kept as values (`007`
 is lost in 7) are the files read a second time, with the types then known. When every type is given, rows stream
 through and nothing is kept. Memory is bounded by the blocks in flight and `Spill`'s bound.
+
+For a sample, a file is read until each split that it may fill has enough rows; types are those of the rows read.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ from headrace.components.ingest.splits import UNPLACED, SingleSplit, SplitRule, 
 from headrace.pipelines.errors import DataError
 
 NULL_VALUES = ("", "NA", "null")
+# A sample is often in the first of them; they grow, so that one that is not is still read in few blocks.
+SAMPLE_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class CsvOptions:
         encoding: Of the text.
         block_bytes: About how much text to handle at a time.
         workers: Threads; default one per processor.
+        sample: Rows of each split that are enough, or None for all.
     """
 
     null_values: Sequence[str] = NULL_VALUES
@@ -64,6 +69,7 @@ class CsvOptions:
     encoding: str = "utf-8"
     block_bytes: int = BLOCK_BYTES
     workers: int = field(default_factory=worker_count)
+    sample: int | None = None
 
 
 class Source(NamedTuple):
@@ -124,6 +130,7 @@ def ingest_csv(
         return Ingested(schema, names, _finished(spill, schema), reader.report, spill.close)
     spill.close()
     again = _Pass(sources, options, dict(zip(schema.names, schema.types)), Quarantine(quarantine))
+    again.report.cut = reader.report.cut
     return Ingested(schema, names, again.checked(), again.report, again.quarantine.close)
 
 
@@ -153,6 +160,7 @@ class _Done:
     """A block's rows by split, its bad rows, its null markers, and what its columns say of their types."""
 
     file: str
+    rule: SplitRule
     rows: int
     bad: list[BadRow]
     parts: list[tuple[str, pa.RecordBatch]] = field(default_factory=list)
@@ -188,17 +196,23 @@ class _Pass:
     def checked(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Batches by split in order; raises for the first bad row in order unless it is set aside."""
         rows_of: dict[str, int] = {}
-        for done in ordered_map(self._handle, self._jobs(), self.options.workers):
-            before = rows_of.get(done.file, 0)
-            rows_of[done.file] = before + done.rows
-            for bad in done.bad:
-                self.quarantine.add(done.file, before + bad.row + 1, bad)
-            self._merge(done, before)
-            for split, batch in done.parts:
-                self.report.rows[split] += batch.num_rows
-                yield split, batch
-        self.quarantine.close()
-        self.report.quarantined = self.quarantine.count
+        try:
+            for done in ordered_map(self._handle, self._jobs(), self.options.workers):
+                if self._has_enough(done.rule):
+                    # What was read ahead does not count: what is read would depend on the number of threads.
+                    continue
+                before = rows_of.get(done.file, 0)
+                rows_of[done.file] = before + done.rows
+                for bad in done.bad:
+                    self.quarantine.add(done.file, before + bad.row + 1, bad)
+                self._merge(done, before)
+                for split, batch in done.parts:
+                    self.report.rows[split] += batch.num_rows
+                    yield split, batch
+        finally:
+            # Of a sample, the end is not asked for.
+            self.quarantine.close()
+            self.report.quarantined = self.quarantine.count
         if not self.report.rows.total():
             raise self._no_rows()
 
@@ -215,13 +229,27 @@ class _Pass:
                 counts[marker] = counts.get(marker, 0) + count
 
     def _jobs(self) -> Iterator[_Job]:
+        most = self.options.block_bytes
         for source in self.sources:
             for file, stream in open_csv(source.path, self.options.encoding):
-                rows = CsvStream(file, stream, self.options.delimiter, self.options.block_bytes)
+                if self._has_enough(source.rule):
+                    self.report.cut = True
+                    break
+                first = most if self.options.sample is None else min(most, SAMPLE_BLOCK_BYTES)
+                rows = CsvStream(file, stream, self.options.delimiter, first)
                 self._check_columns(file, rows.names, source.rule)
                 self.report.files.append(file)
                 for block in rows:
+                    if self._has_enough(source.rule):
+                        self.report.cut = True
+                        break
                     yield _Job(file, rows.names, block, source.rule)
+                    rows.block_bytes = min(most, rows.block_bytes + SAMPLE_BLOCK_BYTES)
+
+    def _has_enough(self, rule: SplitRule) -> bool:
+        """Whether a sample has enough rows of each split that the rule gives rows to."""
+        enough = self.options.sample
+        return enough is not None and all(self.report.rows[name] >= enough for name in rule.names)
 
     def _check_columns(self, file: str, names: tuple[str, ...], rule: SplitRule) -> None:
         if not self.names:
@@ -250,7 +278,7 @@ class _Pass:
         """Everything that is done to one block; runs in a worker."""
         text = parse_block(job.block, job.names, self.options.delimiter, self.options.null_values)
         rows = len(text.rows) + len(text.bad)
-        done = _Done(job.file, rows, text.bad)
+        done = _Done(job.file, job.rule, rows, text.bad)
         if text.bad and self.quarantine.path is None:
             return done
         columns, numbers, bad = self._given_columns(text, job.rule, done)

@@ -19,12 +19,14 @@ class IngestReport:
         quarantined: Rows set aside.
         null_markers: Per column, how often each null marker stood there; a quoted one with its quotes.
         files: The files' names, as messages call them.
+        cut: A sample left rows unread.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
     quarantined: int = 0
     null_markers: dict[str, dict[str, int]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    cut: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict, fit for an artifact's properties."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from headrace.components import CsvExampleGen, StatisticsGen
+from headrace.components.ingest import csv_rows
+from headrace.components.ingest.csv_ingest import CsvOptions, Source, ingest_csv
+from headrace.components.ingest.splits import split_rule
 from headrace.pipelines import FilePattern, Pipeline, PipelineError, PipelineParameter
 from headrace.pipelines.errors import DataError
 
@@ -229,6 +233,73 @@ def test_a_sample_run_takes_the_first_rows_of_each_split(tmp_path, run):
         assert few.outputs["examples"].rows == {"train": 7, "eval": 7}
         for split, table in few.outputs["examples"].read().items():
             assert table == whole[split].slice(0, 7)
+
+
+def opened_for_reading(monkeypatch) -> Counter[str]:
+    """Bytes read of each CSV file from now on."""
+    read: Counter[str] = Counter()
+    whole = csv_rows.read_some
+
+    def counting(label, stream, size):
+        found = whole(label, stream, size)
+        read[Path(label).name] += len(found)
+        return found
+
+    monkeypatch.setattr(csv_rows, "read_some", counting)
+    return read
+
+
+def test_a_sample_reads_no_more_than_it_needs_and_says_that_types_are_of_it(tmp_path, run, monkeypatch):
+    # However many threads read ahead, it is less than half of this.
+    late = [*rows_of(10, 400_000), "400000,a,2013-01-01,no number"]
+    for name in ("1.csv", "2.csv"):
+        write(tmp_path / "d" / name, late)
+    files = {"train": str(tmp_path / "d" / "1.csv"), "eval": str(tmp_path / "d" / "2.csv")}
+    sizes = {name: (tmp_path / "d" / name).stat().st_size for name in ("1.csv", "2.csv")}
+    read = opened_for_reading(monkeypatch)
+    for base, wanted in ((str(tmp_path / "d"), {"1.csv"}), (files, {"1.csv", "2.csv"})):
+        read.clear()
+        few = run(CsvExampleGen(input_base=base), sample=7)["CsvExampleGen"]
+        examples = few.outputs["examples"]
+        assert examples.rows == {"train": 7, "eval": 7}
+        assert str(examples.schema.field("x").type) == "double", "all rows would make it a string"
+        assert few.warnings and "types are inferred from the rows that the sample read alone" in few.warnings[0]
+        assert set(read) == wanted and all(read[name] < sizes[name] / 2 for name in wanted), (read, sizes)
+    read.clear()
+    # The sample has all rows: nothing is to be said.
+    write(tmp_path / "small.csv", rows_of(0, 50))
+    whole = run(CsvExampleGen(input_base=str(tmp_path / "small.csv")), sample=50)["CsvExampleGen"]
+    assert not whole.warnings
+    given = {"id": "int64", "group": "string", "day": "date", "x": "string"}
+    assert not run(CsvExampleGen(input_base=files, column_types=given), sample=7)["CsvExampleGen"].warnings
+
+
+def test_a_sample_goes_on_to_where_its_splits_begin(tmp_path, run):
+    rows = sorted(rows_of(0, 150_000), key=lambda row: row.split(",")[2])
+    path = write(tmp_path / "d.csv", rows)
+    split = {"split_by_time": "day", "boundaries": ["2013-12-01"]}
+    few = run(CsvExampleGen(input_base=path, **split), sample=5)["CsvExampleGen"].outputs["examples"].read()
+    assert {name: table.num_rows for name, table in few.items()} == {"train": 5, "eval": 5}
+    assert {str(day) for day in few["eval"]["day"].to_pylist()} == {"2013-12-01"}
+
+
+@pytest.mark.parametrize("x", ["2", "007"])
+def test_a_sample_does_not_depend_on_the_number_of_threads(tmp_path, x):
+    """What is read ahead is not part of it: a text (007) makes the files be read twice."""
+    path = write(tmp_path / "d.csv", [*rows_of(0, 40), f"40,a,2013-01-01,{x}", *rows_of(41, 400)])
+    found = []
+    for workers in (1, 3, 8):
+        options = CsvOptions(sample=20, workers=workers, block_bytes=400)
+        rows = ingest_csv([Source(path, split_rule())], scratch=tmp_path, options=options)
+        found.append((rows.schema, [(split, batch.to_pydict()) for split, batch in rows], rows.report))
+    assert found[0] == found[1] == found[2] and found[0][2].cut
+    assert str(found[0][0].field("x").type) == ("double" if x == "2" else "string")
+
+
+def test_bad_rows_of_a_sample_are_set_aside(tmp_path, run):
+    path = write(tmp_path / "d.csv", [*rows_of(0, 9), "9,a,b", *rows_of(10, 150_000)])
+    few = run(CsvExampleGen(input_base=path, on_bad_row="quarantine"), sample=40)["CsvExampleGen"]
+    assert few.outputs["quarantined"].rows == 1 and few.outputs["examples"].rows == {"train": 40, "eval": 40}
 
 
 def test_the_content_of_the_folder_decides_the_cache(tmp_path, run, data):
