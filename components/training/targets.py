@@ -148,7 +148,8 @@ def _absent(column: pa.Array) -> np.ndarray:
     """Which rows have no value, or one that is no number in part."""
     values = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
     absent: np.ndarray = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    return np.logical_or.reduce(absent.reshape(len(column), -1), axis=1)
+    reduced: np.ndarray = np.logical_or.reduce(absent.reshape(len(column), -1), axis=1)
+    return reduced
 
 
 def _wrong(what: str, fix: str) -> PipelineError:
