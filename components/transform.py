@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from headrace.pipelines import Examples, Function, Input, Output, Schema, TransformGraph, component, step_context
-from headrace.pipelines.errors import DataError, PipelineError, Problem
+from headrace.pipelines.errors import DataError, Location, PipelineError, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,8 +59,9 @@ def Transform(
         materialize: Whether to write the features. Without, the Trainer applies the saved graph to the raw rows.
 
     Raises:
-        PipelineError: What `preprocessing_fn` returns cannot be computed, stored or exported; `passthrough` names what
-            is no column, or is a feature's name.
+        PipelineError: What `preprocessing_fn` returns cannot be computed, stored or exported; a Lambda layer would not
+            survive in the SavedModel (docs/lambda-rules.md); `passthrough` names what is no column, or is a feature's
+            name.
         UserCodeError: `preprocessing_fn` raised.
         DataError: The train split has no rows.
 
@@ -72,7 +73,7 @@ def Transform(
     """
     from headrace.components.missing_values import missing_in_target, null_counts
     from headrace.components.user_code import user_code
-    from headrace.transforms.keras_graph import analyze_and_trace
+    from headrace.transforms.keras_graph import LambdaError, analyze_and_trace
 
     context = step_context()
     columns = examples.schema
@@ -93,6 +94,10 @@ def Transform(
                 engine=context.engine,
                 on_rows=lambda rows: context.progress(rows, total),
             )
+    except LambdaError as error:
+        raise PipelineError(
+            Problem(found.what, found.fix, Location(found.file, found.line), found.rule) for found in error.findings
+        ) from error
     except (ValueError, TypeError) as error:
         raise PipelineError(Problem(f"preprocessing_fn: {error}", code="preprocessing-fn")) from error
     for name in labels or ():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.transforms.keras_graph.feature_specs import FeatureSpec as FeatureSpec
+    from headrace.transforms.keras_graph.lambda_rules import LambdaError as LambdaError
     from headrace.transforms.keras_graph.layer_state import Analyzer as Analyzer
     from headrace.transforms.keras_graph.layer_state import LayerState as LayerState
     from headrace.transforms.keras_graph.layer_state import register_layer as register_layer
@@ -24,6 +25,7 @@ _WHERE = {
     "Analyzer": "layer_state",
     "FeatureSpec": "feature_specs",
     "Features": "saved_transform",
+    "LambdaError": "lambda_rules",
     "LayerState": "layer_state",
     "SavedTransform": "saved_transform",
     "TracedTransform": "traced_transform",

@@ -17,6 +17,7 @@ import pyarrow as pa
 from headrace.transforms.feature_model import ModelInput, to_numpy
 from headrace.transforms.keras_graph import symbolic_graph
 from headrace.transforms.keras_graph.evaluator import Evaluator
+from headrace.transforms.keras_graph.lambda_rules import LambdaError
 from headrace.transforms.keras_graph.layer_state import Analyzer
 from headrace.transforms.keras_graph.raw_columns import check_exact, symbolic_inputs
 from headrace.transforms.keras_graph.tracing import Key, Trace, TracedLayer, observing
@@ -66,6 +67,7 @@ def settle(
 
     Raises:
         ValueError: The train split has no rows, or the function differs from trace to trace.
+        LambdaError: Lambda layers would not survive in a SavedModel.
         Exception: Whatever `preprocessing_fn` raises, as it is.
     """
     known = _Known()
@@ -115,11 +117,15 @@ def settle(
 def _run(preprocessing_fn: PreprocessingFn, symbolic: dict[str, Any], trace: Trace) -> tuple[Any, Exception | None]:
     with observing(trace):
         try:
-            return preprocessing_fn(dict(symbolic)), None
-        except Exception as error:
-            if not trace.guessed_shapes:
+            outputs, error = preprocessing_fn(dict(symbolic)), None
+        except Exception as raised:
+            if not trace.guessed_shapes and not trace.findings:
                 raise
-            return None, error
+            outputs, error = None, raised
+    if trace.findings:
+        # They are the author's repair, and often the cause of the exception too.
+        raise LambdaError(trace.findings) from error
+    return outputs, error
 
 
 def _fingerprints(traced: TracedLayer, trace: Trace) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import keras
-from headrace.transforms.keras_graph import symbolic_graph
+from headrace.transforms.keras_graph import lambda_rules, symbolic_graph
 from headrace.transforms.keras_graph.layer_state import LayerState, registered, state_of
 
 T = TypeVar("T")
@@ -64,6 +64,7 @@ class Trace:
     Attributes:
         layers: The layers that need data, in the order of their first calls.
         guessed_shapes: Whether an output has a guessed width, because a layer's state was not known.
+        findings: What would not survive of its Lambda layers.
     """
 
     def __init__(self, states: Mapping[Key, Any], created: Mapping[tuple[str, int], Key]) -> None:
@@ -79,6 +80,7 @@ class Trace:
         self.layers: list[TracedLayer] = []
         self.guessed_shapes = False
         self.kept: list[Any] = []
+        self.findings: list[lambda_rules.Finding] = []
 
     def creation_order(self) -> dict[tuple[str, int], Key]:
         """The key of each layer by class and order of creation."""
@@ -113,7 +115,7 @@ class Trace:
         self._depth += 1
         try:
             traced = self._observe(layer, tensors)
-            outputs = call()
+            outputs = self._call_lambda(layer, call) if isinstance(layer, keras.layers.Lambda) else call()
         finally:
             self._depth -= 1
         self.kept.append(outputs)
@@ -128,6 +130,17 @@ class Trace:
                 "trainable=False if its weights are given"
             )
         return outputs
+
+    def _call_lambda(self, layer: Any, call: Callable[[], T]) -> T:
+        found = lambda_rules.findings(layer)
+        self.findings += found
+        try:
+            return call()
+        except NotImplementedError as error:
+            # What is found in its code is why Keras cannot call it.
+            if "output_shape" in str(error) and not found:
+                self.findings.append(lambda_rules.no_output_shape(layer))
+            raise
 
     def _observe(self, layer: Any, tensors: list[Any]) -> TracedLayer | None:
         state = state_of(layer)
