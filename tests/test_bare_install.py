@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # What `pip install headrace` brings.
-BASE = ("grandalf", "pyflakes", "pyparsing", "yaml", "_yaml")
+BASE = ("google", "grandalf", "kfp", "pyflakes", "pyparsing", "yaml", "_yaml")
 
 # Runs the command where every other installed distribution is hidden, as in a new environment.
 HIDDEN = f"""

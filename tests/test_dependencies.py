@@ -19,7 +19,10 @@ FOLDERS = ("pipelines", "components", "transforms", "kubeflow")
 OWN = {"headrace", "benchmarks", "examples", "tests"}
 # Modules that are not called as their distribution is; boto3 comes with moto,
 # for with a bound of its own pip does not find the one that s3fs wants.
-DISTRIBUTIONS = {"boto3": "moto", "google.protobuf": "protobuf", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    **{"boto3": "moto", "google.protobuf": "protobuf", "kfp.pipeline_spec": "kfp-pipeline-spec"},
+    **{"sklearn": "scikit-learn", "yaml": "pyyaml"},
+}
 # What the tests and the Makefile use without importing it.
 TOOLS = {
     *("mypy", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml"),

@@ -7,6 +7,7 @@ first, which takes half a second.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,8 +15,7 @@ from types import ModuleType
 
 from headrace.pipelines.errors import HeadraceError
 
-MODULE = "kfp.pipeline_spec.pipeline_spec_pb2"
-_FILE = Path(*MODULE.split(".")).with_suffix(".py")
+_FILE = Path("kfp/pipeline_spec/pipeline_spec_pb2.py")
 
 
 @functools.cache
@@ -25,8 +25,8 @@ def pipeline_spec_pb2() -> ModuleType:
     Raises:
         HeadraceError: `kfp-pipeline-spec` is not installed.
     """
-    if loaded := sys.modules.get(MODULE):
-        return loaded
+    if "kfp" in sys.modules:
+        return importlib.import_module("kfp.pipeline_spec.pipeline_spec_pb2")
     file = next((found for entry in sys.path if (found := Path(entry or ".") / _FILE).is_file()), None)
     if file is None:
         raise HeadraceError("kfp-pipeline-spec is not installed: pip install kfp-pipeline-spec")
