@@ -388,6 +388,8 @@ Rules
 - **Missing** is NaN for floats and `""` for strings. An int (or bool, or date) column with missing values is float32
   with NaN when all its values lie within ±{FLOAT32_EXACT:,} (2^24), where float32 has every integer. Otherwise the
   schema must state a default, which keeps it an int: `feature {{ name: "year" annotation {{ tag: "default=0" }} }}`.
+- A **missing string and an empty one** are the same to Keras, and share one token: that of `""` where the vocabulary
+  has it, because some row holds it, otherwise the one of what is out of vocabulary. A default tells them apart.
 - A default may be stated for any column; the column then has its plain Keras dtype and no missing values.
 - A **column name** must be ASCII letters, digits and `_`, beginning with a letter, no Python keyword, not `self`, and
   not equal to another but for case: what TensorFlow changes or refuses when it exports a signature is refused early.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from google.protobuf import text_format
-from headrace.components import Transform
+from headrace.components import SchemaGen, StatisticsGen, Transform
 from headrace.pipelines import Examples, Output, Schema, TransformGraph
 from headrace.pipelines.errors import DataError, PipelineError, UserCodeError
 from headrace.pipelines.step_context import StepContext, enter, leave
@@ -281,6 +281,28 @@ def test_a_wide_one_hot_is_stored_as_an_index(tmp_path: Path, monkeypatch: pytes
     dense = feature_batch_to_tensors(some, specs)["word"]
     assert dense.shape == (300, 10_001)
     np.testing.assert_array_equal(dense, keras_layer(words[chosen[9_990:10_290]].reshape(-1, 1)).numpy())
+
+
+@pytest.mark.parametrize(("default", "tokens"), [(None, [1, 2, 2, 3, 2, 1]), ("none", [1, 2, 0, 3, 2, 1])])
+def test_a_missing_string_shares_the_token_of_the_empty_one_unless_a_default_is_stated(
+    tmp_path: Path, default: str | None, tokens: list[int]
+) -> None:
+    examples = write_examples(tmp_path / "examples", train=pa.table({"c": ["a", "", None, "b", "", "a"]}))
+    statistics = StatisticsGen.call(examples=examples, out_dir=tmp_path / "statistics").statistics
+    message = SchemaGen.call(statistics=statistics, out_dir=tmp_path / "inferred").schema.read()
+    if default is not None:
+        message.feature[0].annotation.tag.append(f"default={default}")
+    schema = Schema(str(tmp_path / "schema"))
+    schema.write(message)
+    schema.commit({})
+
+    def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"c": layers.StringLookup()(inputs["c"])}
+
+    result = Transform.call(
+        out_dir=tmp_path / "out", examples=examples, schema=schema, preprocessing_fn=preprocessing_fn
+    )
+    assert result.transformed_examples.read("train")["c"].to_pylist() == tokens
 
 
 @pytest.mark.slow
