@@ -21,6 +21,9 @@ DATA = [
     "xxhash>=3.4,<5",
 ]
 
+# A pipeline's infrastructure gate serves the model as `headrace serve` does, so they are part of `run` too.
+SERVE = ["httptools>=0.6,<1", "orjson>=3.10,<4", "starlette>=0.46,<2", "uvicorn>=0.34,<1", "uvloop>=0.21,<1"]
+
 setup(
     name="headrace",
     version="0.1.0",
@@ -59,7 +62,8 @@ setup(
     ],
     extras_require={
         # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
-        "run": [*DATA, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
+        "run": [*DATA, *SERVE, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
+        "serve": [*SERVE, "numpy>=2.1,<2.5", "protobuf>=6.31.1,<7", "tensorflow>=2.20,<2.22"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
         # KFP's client, and Kubernetes' for Argo; compiling needs neither.
         "argo": ["kubernetes>=30.1,<37"],
@@ -70,8 +74,13 @@ setup(
             # With Flask this is moto's S3 server; moto[server] would bring every other AWS service's needs too.
             "flask>=3,<4",
             "flask-cors>=4,<7",
+            # Cloud Build's own messages, which cloudbuild.yaml is held against.
+            "google-cloud-build>=3.30,<4",
             "hypothesis>=6.100,<7",
             "ipykernel>=6.29",
+            # The clients of both targets, each against a server on loopback.
+            "kfp>=2.14,<3",
+            "kubernetes>=30.1,<37",
             "moto[s3]>=5.1,<6",
             "mypy>=1.13",
             "nbclient>=0.10,<1",

@@ -18,10 +18,14 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("pipelines", "components", "transforms", "kubeflow")
 OWN = {"headrace", "benchmarks", "examples", "tests"}
 # Modules that are not called as their distribution is; boto3 comes with moto,
-# for with a bound of its own pip does not find the one that s3fs wants.
+# for with a bound of its own pip does not find the one that s3fs wants; uvicorn has httptools in a module of its own.
 DISTRIBUTIONS = {
-    **{"boto3": "moto", "google.protobuf": "protobuf", "kfp.pipeline_spec": "kfp-pipeline-spec"},
-    **{"sklearn": "scikit-learn", "yaml": "pyyaml"},
+    "boto3": "moto",
+    "google.protobuf": "protobuf",
+    "kfp.pipeline_spec": "kfp-pipeline-spec",
+    "sklearn": "scikit-learn",
+    "uvicorn.protocols.http.httptools_impl": "httptools",
+    "yaml": "pyyaml",
 }
 # What the tests and the Makefile use without importing it.
 TOOLS = {

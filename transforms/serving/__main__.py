@@ -1,0 +1,13 @@
+"""`python -m headrace.transforms.serving PATH`: the server without the rest of Headrace's command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from headrace.transforms.serving import commands
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m headrace.transforms.serving", description=__doc__)
+    commands.add_serve_arguments(parser)
+    sys.exit(commands.serve(parser.parse_args()))
