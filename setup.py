@@ -64,6 +64,12 @@ setup(
         # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
         "run": [*DATA, *SERVE, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
         "serve": [*SERVE, "numpy>=2.1,<2.5", "protobuf>=6.31.1,<7", "tensorflow>=2.20,<2.22"],
+        # The same for machines without a GPU, in half of the space; and what data steps need, without TensorFlow.
+        "cpu": [*DATA, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow-cpu>=2.20,<2.22"],
+        "data": DATA,
+        # A pipeline root or a data set in an object store.
+        "s3": ["s3fs>=2025.3"],
+        "gcs": ["gcsfs>=2025.3"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
         # KFP's client, and Kubernetes' for Argo; compiling needs neither.
         "argo": ["kubernetes>=30.1,<37"],
