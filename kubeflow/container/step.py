@@ -17,14 +17,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.kubeflow.container import result_cache, step_history
 from headrace.kubeflow.container.kfp_metadata import evaluation_metrics
 from headrace.kubeflow.container.log_lines import Log
 from headrace.kubeflow.container.planning import MissingInput, plan_given, read_parameter
 from headrace.kubeflow.container.references import Reference
-from headrace.kubeflow.container.store_report import STATES, StoreReport
 from headrace.kubeflow.container.target_io import Given, Made, TargetIo
 from headrace.kubeflow.container.termination_message import error_message, write_message
 from headrace.kubeflow.container.user_types import types_of
@@ -38,8 +37,13 @@ from headrace.pipelines.plan import Parameter, Plan
 from headrace.pipelines.runner.options import Place, RunOptions
 from headrace.pipelines.runner.step_planning import PlannedStep, StoreMemo, step_request
 from headrace.pipelines.runs import run_folder
-from headrace.pipelines.store import StepKey, StepState, Store
+from headrace.pipelines.store import StepKey, StepState
 
+if TYPE_CHECKING:
+    from headrace.kubeflow.container.store_report import StoreReport
+    from headrace.pipelines.store import Store
+
+STATES = {"succeeded": StepState.SUCCEEDED, "refused": StepState.NOT_BLESSED, "rejected": StepState.FAILED}
 INTERRUPTED = 143
 NOT_BLESSED = 3
 
@@ -128,6 +132,9 @@ class ContainerStep:
     def _join_store(self, given: Given) -> Store | None:
         if self.place.store is None:
             return None
+        from headrace.kubeflow.container.store_report import StoreReport
+        from headrace.pipelines.store import Store
+
         store = self._open.enter_context(Store.open(self.place.store))
         self.report = StoreReport(
             store,
@@ -167,6 +174,7 @@ class ContainerStep:
 
     def _scratch_store(self, planned: PlannedStep) -> str:
         """A store filled from what earlier steps left in the root, for a step that asks one."""
+        from headrace.pipelines.store import Store
         from headrace.pipelines.store.from_records import fill
 
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="headrace-store-")))

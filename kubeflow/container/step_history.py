@@ -18,8 +18,7 @@ from headrace.pipelines import storage
 from headrace.pipelines.artifact import with_link_uris
 from headrace.pipelines.execution import OutputRecord
 from headrace.pipelines.runner.step_planning import PlannedStep
-from headrace.pipelines.store import ArtifactRecord, StepKey, StepState
-from headrace.pipelines.store.from_records import PastStep
+from headrace.pipelines.store import ArtifactRecord, PastStep, StepKey, StepState
 
 VERSION = 1
 

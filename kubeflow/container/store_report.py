@@ -20,8 +20,6 @@ from headrace.pipelines.store.from_records import adopt
 TRIES, WAIT = 4, 5.0
 PROGRESS_SECONDS = 10.0
 
-STATES = {"succeeded": StepState.SUCCEEDED, "refused": StepState.NOT_BLESSED, "rejected": StepState.FAILED}
-
 
 class StoreReport:
     """What a store is told of one attempt at a step.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines import storage
 from headrace.pipelines.cache_key import CacheKey, cache_key, differences, function_refs
@@ -30,7 +30,10 @@ from headrace.pipelines.plan import (
 )
 from headrace.pipelines.runner.options import Place, RunOptions
 from headrace.pipelines.runs import open_recorded
-from headrace.pipelines.store import ArtifactRecord, CachedStep, FileStamp, History, Store
+from headrace.pipelines.store import ArtifactRecord, CachedStep, FileStamp, History
+
+if TYPE_CHECKING:
+    from headrace.pipelines.store import Store
 
 
 @dataclass(frozen=True)

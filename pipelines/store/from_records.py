@@ -6,37 +6,13 @@ ended, which is the order of commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from headrace.pipelines.store.records import ArtifactRecord, NewArtifact, RunState, StepKey, StepState
+from headrace.pipelines.store.records import ArtifactRecord, NewArtifact, PastStep, RunState, StepState
 from headrace.pipelines.store.schema import artifacts, runs, step_inputs, step_outputs, steps
 from headrace.pipelines.store.store import Store
 from sqlalchemy import insert
-
-
-@dataclass(frozen=True)
-class PastStep:
-    """One step that ended.
-
-    Args:
-        key: Run, step and attempt.
-        component: Its component's name.
-        state: How it ended.
-        started, ended: When.
-        inputs: The artifacts it read, by input name; their ids do not count.
-        outputs: The artifacts it made, or took from the cache.
-    """
-
-    key: StepKey
-    component: str
-    state: StepState
-    started: datetime
-    ended: datetime
-    inputs: Mapping[str, Sequence[ArtifactRecord]] = field(default_factory=dict)
-    outputs: Mapping[str, Sequence[ArtifactRecord]] = field(default_factory=dict)
 
 
 def fill(store: Store, past: Iterable[PastStep], *, pipeline: str, root: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -173,6 +173,28 @@ class CachedStep:
     refusal: str | None
     output_parameters: Mapping[str, Any]
     outputs: Artifacts
+
+
+@dataclass(frozen=True)
+class PastStep:
+    """One step that ended, as it was written down outside of a store.
+
+    Args:
+        key: Run, step and attempt.
+        component: Its component's name.
+        state: How it ended.
+        started, ended: When.
+        inputs: The artifacts it read, by input name; their ids do not count.
+        outputs: The artifacts it made, or took from the cache.
+    """
+
+    key: StepKey
+    component: str
+    state: StepState
+    started: datetime
+    ended: datetime
+    inputs: Mapping[str, Sequence[ArtifactRecord]] = field(default_factory=dict)
+    outputs: Mapping[str, Sequence[ArtifactRecord]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
