@@ -240,7 +240,5 @@ def _size_problems(spec: Mapping[str, Any], platforms: list[Any]) -> Found:
     for platform in platforms:
         total += size(platform["platforms"].get("kubernetes", {}).get("deploymentSpec", {}))
     if total > _TOTAL:
-        what = (
-            f"about {total // 1024} KiB, and a server before 2.3.0 writes them into annotations: {_TOTAL // 1024} KiB"
-        )
+        what = f"about {total // 1024} KiB, of which a server before 2.3.0 takes {_TOTAL // 1024} KiB"
         yield "components", f"{what}; make several pipelines of it, or use a newer server"

@@ -135,7 +135,7 @@ def _source_type(
 
 
 def _output_port(
-    task: str | None, key: str | None, part: str, tasks: Mapping[str, Any], components: Mapping[str, Any]
+    task: Any, key: Any, part: str, tasks: Mapping[str, Any], components: Mapping[str, Any]
 ) -> Mapping[str, Any] | str:
     if task not in tasks:
         return f"no task is called {task!r}"
