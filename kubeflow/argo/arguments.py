@@ -5,7 +5,8 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union
 
 from headrace.kubeflow.step_document import inert_json
 from headrace.pipelines.errors import Problem
@@ -89,6 +90,7 @@ def _choices(kind: str) -> list[str]:
     annotation = annotation_of(kind)
     if annotation is bool:
         return ["true", "false"]
-    if typing.get_origin(annotation) is typing.Literal:
-        return [inert_json(choice) for choice in typing.get_args(annotation)]
-    return []
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if not all(typing.get_origin(member) is Literal for member in members):
+        return []
+    return [inert_json(choice) for member in members for choice in typing.get_args(member)]

@@ -15,7 +15,15 @@ from headrace.kubeflow.argo.target import DEFAULT, OLDEST, SCHEDULES, target
 from headrace.kubeflow.argo.yaml_text import to_yaml
 from headrace.kubeflow.deployment import Deployment
 from headrace.kubeflow.portability import Version, problems
-from headrace.kubeflow.step_document import ArtifactPort, artifact_ports, output_digest, parameter_ports, task_name
+from headrace.kubeflow.step_document import (
+    ArtifactPort,
+    StepDocument,
+    artifact_ports,
+    output_digest,
+    parameter_ports,
+    task_name,
+)
+from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Parameter, Plan, Step
 
@@ -86,7 +94,7 @@ def _document(
 ) -> dict[str, Any]:
     name = task_name(plan.name)
     labels = {LABEL: name}
-    annotations = {LABEL: plan.name, "headrace/plan": plan.digest}
+    annotations = {LABEL: plan.name, "headrace/plan": _portable_digest(plan)}
     metadata = {"generateName": f"{name}-"} if kind == "Workflow" else {"name": name}
     if deployment.namespace is not None:
         metadata["namespace"] = deployment.namespace
@@ -98,6 +106,12 @@ def _document(
         spec = _scheduled(deployment, spec, version)
     head = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind}
     return {**head, "metadata": {**metadata, "labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def _portable_digest(plan: Plan) -> str:
+    """Digest of the Plan without what depends on the machine that compiles."""
+    parameters = [parameter.to_json() | {"name": parameter.name} for parameter in plan.parameters]
+    return digest_of([parameters, *(StepDocument.of(plan, step).to_json() for step in plan.steps)])
 
 
 def _scheduled(deployment: Deployment, spec: dict[str, Any], version: Version) -> dict[str, Any]:

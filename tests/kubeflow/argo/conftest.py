@@ -1,0 +1,35 @@
+"""Argo's own linter, if there is one on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+Lint = Callable[[Mapping[str, str]], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def argo_lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
+    """Gives a function that lints files by name, strictly, and gives the complaints by name: all in one call."""
+    binary = Path(os.environ.get("HEADRACE_ARGOLINT") or "~/.cache/headrace-cluster/bin/argolint").expanduser()
+    if not binary.exists():
+        pytest.skip("no argolint on this machine: tests/cluster/build.sh makes it, HEADRACE_ARGOLINT names it")
+
+    def lint(files: Mapping[str, str]) -> dict[str, str]:
+        folder = tmp_path_factory.mktemp("lint")
+        paths = []
+        for name, text in files.items():
+            paths.append(folder / f"{name}.yaml")
+            paths[-1].write_text(text, encoding="utf-8")
+        ended = subprocess.run([binary, *paths], capture_output=True, text=True, timeout=250)
+        said = ended.stdout + ended.stderr
+        found = {name: [line for line in said.splitlines() if f"/{name}.yaml" in line] for name in files}
+        complaints = {name: "\n".join(lines) for name, lines in found.items() if lines}
+        assert complaints or ended.returncode == 0, said
+        return complaints
+
+    return lint
