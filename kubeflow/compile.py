@@ -8,6 +8,7 @@ from typing import Any
 from headrace.kubeflow.deployment import Deployment
 from headrace.kubeflow.portability import Target
 from headrace.pipelines.errors import PipelineError, Problem
+from headrace.pipelines.parameter_values import NotAllowed, parse_text
 from headrace.pipelines.plan import Plan
 
 
@@ -39,6 +40,7 @@ def compile_plan(
     Raises:
         PipelineError: The target cannot express something; with every such problem.
     """
+    parameters = _read(plan, parameters or {})
     if target == "kfp":
         if kind is not None:
             what = f"Kubeflow Pipelines has no kinds of objects, received {kind}"
@@ -104,6 +106,21 @@ def compile_all(
     if problems:
         raise PipelineError(problems)
     return texts
+
+
+def _read(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of parameters, with texts of a command line read as their kind."""
+    kinds = {parameter.name: parameter.kind for parameter in plan.parameters}
+    problems, values = [], {}
+    for name, value in given.items():
+        try:
+            values[name] = parse_text(value, kinds[name]) if isinstance(value, str) and name in kinds else value
+        except NotAllowed as error:
+            what = f"parameter {name!r}: {error}"
+            problems.append(Problem(what, f"-p {name}=...", plan.locations.get(""), "parameter"))
+    if problems:
+        raise PipelineError(problems)
+    return values
 
 
 def target_of(name: str, version: str | None = None) -> Target:

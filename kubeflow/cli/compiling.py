@@ -46,7 +46,8 @@ def compile(arguments: argparse.Namespace) -> int:
 
 def _plans(files: list[str]) -> list[Plan]:
     """The pipelines of several files, or the problems of all of them."""
-    plans, found = [], []
+    plans: list[Plan] = []
+    found: list[Problem] = []
     for file in files:
         try:
             plans.append(load_plan(file))

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.kubeflow.client.connection import Connection
 from headrace.kubeflow.client.server_errors import bound, explained
-from headrace.pipelines.errors import ClusterError
+from headrace.pipelines.errors import ClusterError, MissingExtra
 
 API = "argoproj.io/v1alpha1"
 _PLURALS = {"Workflow": "workflows", "WorkflowTemplate": "workflowtemplates", "CronWorkflow": "cronworkflows"}
@@ -20,8 +20,7 @@ class KubernetesApi:
     """Argo's objects by the Kubernetes API, with the official client."""
 
     def __init__(self, connection: Connection) -> None:
-        import kubernetes
-
+        kubernetes = _kubernetes()
         configuration = kubernetes.client.Configuration()
         namespace = connection.namespace
         with explained("finding the cluster", "the kubeconfig"):
@@ -82,8 +81,7 @@ class ArgoServer:
     """Argo's objects by Argo's own server, whose paths and envelopes are others than Kubernetes'."""
 
     def __init__(self, connection: Connection) -> None:
-        import kubernetes
-
+        kubernetes = _kubernetes()
         configuration = kubernetes.client.Configuration()
         configuration.host = str(connection.host).rstrip("/")
         configuration.verify_ssl = connection.verify
@@ -149,6 +147,16 @@ class ArgoServer:
         return "".join(line["result"].get("content", "") + "\n" for line in lines if "result" in line)
 
 
+def _kubernetes() -> Any:
+    try:
+        import kubernetes
+    except ModuleNotFoundError as error:
+        if error.name != "kubernetes":
+            raise
+        raise MissingExtra("argo", "kubernetes") from None
+    return kubernetes
+
+
 def _pods_namespace() -> str | None:
     from pathlib import Path
 
@@ -157,9 +165,7 @@ def _pods_namespace() -> str | None:
 
 
 def _contexts_namespace(name: str | None) -> str | None:
-    import kubernetes
-
-    contexts, current = kubernetes.config.list_kube_config_contexts()
+    contexts, current = _kubernetes().config.list_kube_config_contexts()
     chosen = next((one for one in contexts if one["name"] == name), current)
     namespace = chosen["context"].get("namespace")
     return str(namespace) if namespace else None

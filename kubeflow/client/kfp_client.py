@@ -26,7 +26,7 @@ from headrace.kubeflow.client.kfp_runs import (
 from headrace.kubeflow.client.run_status import RunStatus, StepStatus
 from headrace.kubeflow.client.server_errors import bound, explained
 from headrace.kubeflow.deployment import Schedule
-from headrace.pipelines.errors import ClusterError
+from headrace.pipelines.errors import ClusterError, MissingExtra
 
 # Where a run goes that names no experiment; Kubeflow makes it when it is installed.
 DEFAULT_EXPERIMENT = "Default"
@@ -258,9 +258,13 @@ class KfpClient:
 
 def _client(connection: Connection) -> Any:
     """The official client, told to answer or to fail within its time."""
-    import kfp
+    try:
+        from kfp import client as official
+    except ImportError:
+        # Not a missing module: kfp-pipeline-spec, which compiling needs, lies in a package of the same name.
+        raise MissingExtra("kfp", "kfp") from None
 
-    class Bounded(kfp.Client):  # type: ignore[misc]
+    class Bounded(official.Client):  # type: ignore[misc]
         """Asks once whether the server is there, where the official client asks five times in 25 s."""
 
         def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
@@ -269,7 +273,7 @@ def _client(connection: Connection) -> Any:
     credentials = None
     if connection.service_account_token is not None:
         path = connection.service_account_token or None
-        credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path)
+        credentials = official.ServiceAccountTokenVolumeCredentials(path)
     with _quiet():
         client = Bounded(
             host=connection.host,

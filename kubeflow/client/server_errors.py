@@ -31,7 +31,9 @@ def bound(api_client: Any, connection: Connection) -> None:
         # A stream of a log says how long it may be silent.
         more["_request_timeout"] = more.get("_request_timeout") or connection.timeouts
         answer = send(method, url, **more)
-        if str(answer.headers.get("content-type", "")).startswith("text/html"):
+        # An answer that was read is wrapped once more.
+        headers = getattr(answer, "urllib3_response", answer).headers
+        if str(headers.get("content-type", "")).startswith("text/html"):
             raise _LogInPage
         return answer
 
@@ -125,6 +127,10 @@ def _not_reached(what: str, host: str, error: BaseException) -> ClusterError | N
     names, said = _chain(error)
     where = _shown(host)
     fix = "start it, or correct --host; one inside a cluster is reached with kubectl port-forward"
+    if "ConnectionRefusedError" in names or "Connection refused" in said:
+        return ClusterError(f"{what}: no server at {where}: connection refused", fix, passing=True)
+    if names & {"NameResolutionError", "gaierror"}:
+        return ClusterError(f"{what}: no server is called {where}", "correct --host", passing=True)
     if names & {"ConnectTimeoutError", "ReadTimeoutError", "TimeoutError", "timeout"}:
         fix = "see whether it is up and reachable from here, or give it longer: --request-timeout"
         return ClusterError(f"{what}: no answer from {where} in time", fix, passing=True)
@@ -133,10 +139,6 @@ def _not_reached(what: str, host: str, error: BaseException) -> ClusterError | N
         if not _AUTHORITY.search(said):
             fix = "see whether the server speaks TLS at this port: --host http://... if not"
         return ClusterError(f"{what}: no secure connection to {where}: {_last_line(said)}", fix)
-    if names & {"NameResolutionError", "gaierror"}:
-        return ClusterError(f"{what}: no server is called {where}", "correct --host", passing=True)
-    if names & {"ConnectionRefusedError"}:
-        return ClusterError(f"{what}: no server at {where}: connection refused", fix, passing=True)
     if names & {"LocationParseError", "LocationValueError", "InvalidURL", "URLSchemeUnknown"}:
         return ClusterError(f"{what}: expected a URL, received {host!r}", "write --host https://HOST:PORT")
     if names & {"NewConnectionError", "ProtocolError", "MaxRetryError", "ConnectionError", "ConnectionResetError"}:
@@ -154,7 +156,8 @@ def _chain(error: BaseException) -> tuple[set[str], str]:
     at: BaseException | None = error
     while at is not None and at not in seen:
         seen.append(at)
-        names |= {class_.__name__ for class_ in type(at).__mro__ if class_ not in (object, BaseException, Exception)}
+        # Its own name alone: in urllib3 an unreachable host is a kind of time-out.
+        names.add(type(at).__name__)
         said.append(str(at))
         reason = getattr(at, "reason", None)
         at = reason if isinstance(reason, BaseException) else at.__cause__ or at.__context__
