@@ -50,7 +50,7 @@ setup(
         for folder in FOLDERS
         for package in (f"headrace.{folder}", *(f"headrace.{folder}.{sub}" for sub in find_packages(folder)))
     ],
-    package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako"]},
+    package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako", "Dockerfile", "slim.sh"]},
     # Small, and all that it takes to check, draw and compile a pipeline. kfp-pipeline-spec is the messages of KFP's IR
     # alone, not the SDK; 2.14.6 is the first that any Protobuf 6 will do for.
     install_requires=[
@@ -63,10 +63,10 @@ setup(
     extras_require={
         # ml-dtypes and optree are Keras' own dependencies, which it is told how to treat our types with.
         "run": [*DATA, *SERVE, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow>=2.20,<2.22"],
-        "serve": [*SERVE, "numpy>=2.1,<2.5", "protobuf>=6.31.1,<7", "tensorflow>=2.20,<2.22"],
-        # The same for machines without a GPU, in half of the space; and what data steps need, without TensorFlow.
-        "cpu": [*DATA, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow-cpu>=2.20,<2.22"],
+        # The same without GPUs, in half of the space; and what data steps need, without TensorFlow: for images.
+        "cpu": [*DATA, *SERVE, "keras>=3.14,<4", "ml-dtypes>=0.5,<1", "optree>=0.13,<1", "tensorflow-cpu>=2.20,<2.22"],
         "data": DATA,
+        "serve": [*SERVE, "numpy>=2.1,<2.5", "protobuf>=6.31.1,<7", "tensorflow>=2.20,<2.22"],
         # A pipeline root or a data set in an object store.
         "s3": ["s3fs>=2025.3"],
         "gcs": ["gcsfs>=2025.3"],

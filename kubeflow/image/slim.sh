@@ -11,6 +11,5 @@ find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h' -o -nam
 for package in numpy pyarrow apache_beam sqlalchemy s3fs fsspec aiobotocore botocore; do
   [ ! -d "$package" ] || find "$package" -type d -name tests -prune -exec rm -rf {} +
 done
-"$1/bin/python" -m pip uninstall --quiet --yes pip 2>/dev/null || true
 find "$1" -type d -name __pycache__ -prune -exec rm -rf {} +
 "$1/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$packages" || true

@@ -50,6 +50,7 @@ class Cluster:
     target: str = "argo"
     more: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
 
     def run(self, plan: Plan, run: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Outcome]:
         """Runs every step whose upstream steps have not failed, in the Plan's order."""
@@ -95,7 +96,7 @@ class Cluster:
         pod = self.folder / f"{run}-{step.id}-{retries}"
         pod.mkdir(parents=True, exist_ok=True)
         hand_over = self._argo if self.target == "argo" else self._kfp
-        command = [sys.executable, "-m", "headrace.kubeflow.entrypoint", f"--target={self.target}"]
+        command = [*self.within, sys.executable, "-m", "headrace.kubeflow.entrypoint", f"--target={self.target}"]
         command += [f"--step={document.to_json()}", f"--root={self.root}", f"--project={self.project}", *self.more]
         command += hand_over(step, run, pod, references, texts, retries)
         env = {**os.environ, "HEADRACE_TERMINATION_LOG": str(pod / "termination-log"), **self.env}

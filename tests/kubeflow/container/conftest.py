@@ -6,13 +6,13 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.plan import Plan
 
 from tests.kubeflow.container.by_hand import Cluster
+from tests.pipelines.store.conftest import postgres, postgres_database  # noqa: F401 - fixtures
 
 
 @pytest.fixture
@@ -41,3 +41,9 @@ def load(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Plan
 def cluster(request: pytest.FixtureRequest, tmp_path: Path, project: Path) -> Cluster:
     """A cluster of either target, with a root of its own in a folder."""
     return Cluster(tmp_path / "pods", str(tmp_path / "root"), project, request.param)
+
+
+@pytest.fixture
+def argo(tmp_path: Path, project: Path) -> Cluster:
+    """A cluster that hands over as Argo does, for what does not depend on the target."""
+    return Cluster(tmp_path / "pods", str(tmp_path / "root"), project)

@@ -45,7 +45,9 @@ def Make(notes: Output[Notes], *, text: str, times: int = 2, change: Function | 
 
 
 @component
-def Use(notes: Input[Notes], out: Output[Notes], *, times: int, words: str, share: float, more: list[str] | None) -> None:
+def Use(
+    notes: Input[Notes], out: Output[Notes], *, times: int, words: str, share: float, more: list[str] | None
+) -> None:
     out.write(f"{notes.read()}|{times!r}|{words}|{share!r}|{more!r}")
 
 
@@ -181,20 +183,18 @@ def test_a_chain_makes_what_a_local_run_makes_and_the_next_run_takes_it(
     assert not (Path(cluster.root) / "chain" / "r2").exists()
 
 
-def test_other_parameters_other_files_and_lost_artifacts_are_no_hits(
-    load: Load, cluster: Cluster, project: Path
-) -> None:
+def test_other_parameters_other_files_and_lost_artifacts_are_no_hits(load: Load, argo: Cluster, project: Path) -> None:
     (project / "data").mkdir()
     (project / "data" / "a.txt").write_text("one")
     plan = load("reading")
-    assert cluster.run(plan, "r1")["Read"].verdict == "succeeded"
-    assert cluster.run(plan, "r2")["Read"].verdict == "cached"
+    assert argo.run(plan, "r1")["Read"].verdict == "succeeded"
+    assert argo.run(plan, "r2")["Read"].verdict == "cached"
     (project / "data" / "b.txt").write_text("two")
-    third = cluster.run(plan, "r3")["Read"]
+    third = argo.run(plan, "r3")["Read"]
     assert third.verdict == "succeeded"
     (Path(third.references["out"]["uri"]) / "artifact.json").unlink()
-    assert cluster.run(plan, "r4")["Read"].verdict == "succeeded"
-    missing = cluster.run(plan, "r5", {"pattern": "nothing/*.csv"})["Read"]
+    assert argo.run(plan, "r4")["Read"].verdict == "succeeded"
+    missing = argo.run(plan, "r5", {"pattern": "nothing/*.csv"})["Read"]
     assert missing.code == 1 and "nothing to read" in missing.message and "fix:" in missing.message
 
 
@@ -215,56 +215,56 @@ def test_what_was_left_out_skips_those_that_need_it_and_no_others(load: Load, cl
     assert "Maybe made no notes" in outcomes["After"].references["out"]["absent"]
 
 
-def test_a_refusal_is_said_and_costs_the_exit_code_only_where_it_is_asked_for(load: Load, cluster: Cluster) -> None:
+def test_a_refusal_is_said_and_costs_the_exit_code_only_where_it_is_asked_for(load: Load, argo: Cluster) -> None:
     plan = load("refused")
-    first = cluster.run(plan, "r1")
+    first = argo.run(plan, "r1")
     assert (first["Judge"].code, first["Judge"].verdict, first["Note"].verdict) == (0, "refused", "succeeded")
     assert "Judge refused: not good enough" in first["Judge"].message
-    assert cluster.run(plan, "r2")["Judge"].verdict == "refused"
-    cluster.more = ("--fail-if-not-blessed",)
-    third = cluster.run(plan, "r3")
+    assert argo.run(plan, "r2")["Judge"].verdict == "refused"
+    argo.more = ("--fail-if-not-blessed",)
+    third = argo.run(plan, "r3")
     assert third["Judge"].code == 3 and third["Judge"].verdict == "refused" and "Note" not in third
 
 
-def test_a_rejection_stops_the_run_and_is_looked_at_again(load: Load, cluster: Cluster) -> None:
+def test_a_rejection_stops_the_run_and_is_looked_at_again(load: Load, argo: Cluster) -> None:
     plan = load("rejected")
     for run in ("r1", "r2"):
-        outcomes = cluster.run(plan, run)
+        outcomes = argo.run(plan, run)
         assert list(outcomes) == ["Make", "Stop"]
         assert outcomes["Stop"].code == 1 and "Stop failed: wrong data" in outcomes["Stop"].message
         assert "warning: look at it" in outcomes["Stop"].log
         assert Path(outcomes["Stop"].references["verdict"]["uri"], "artifact.json").exists()
 
 
-def test_a_failure_says_what_and_where_and_a_new_attempt_writes_elsewhere(load: Load, cluster: Cluster) -> None:
+def test_a_failure_says_what_and_where_and_a_new_attempt_writes_elsewhere(load: Load, argo: Cluster) -> None:
     plan = load("failing")
-    first = cluster.run(plan, "r1")["Fail"]
+    first = argo.run(plan, "r1")["Fail"]
     assert first.code == 1 and not first.references
     assert first.message.startswith("Fail failed: KeyError: 'missing'")
     assert 'author.py", line' in first.message and 'broken["missing"]' in first.message
     assert len(first.message.encode()) <= 4096
-    again = cluster.run(plan, "r1")["Fail"]
+    again = argo.run(plan, "r1")["Fail"]
     assert again.code == 1 and "attempt 2 of run r1" in again.log
-    assert (Path(cluster.root) / "failing" / "r1" / "Fail.2" / "out" / "half").exists()
+    assert (Path(argo.root) / "failing" / "r1" / "Fail.2" / "out" / "half").exists()
 
 
 def test_an_image_with_other_code_is_refused_before_anything_is_taken_from_the_cache(
-    load: Load, cluster: Cluster, project: Path
+    load: Load, argo: Cluster, project: Path
 ) -> None:
     plan = load("chain")
-    assert cluster.run(plan, "r1")["Second"].verdict == "succeeded"
+    assert argo.run(plan, "r1")["Second"].verdict == "succeeded"
     file = project / "author.py"
     file.write_text(file.read_text().replace("return text.upper()", "return text.lower()"))
-    outcomes = cluster.run(plan, "r2")
+    outcomes = argo.run(plan, "r2")
     assert outcomes["Second"].verdict == "cached"
     assert outcomes["Make"].code == 1
     assert "author:shout" in outcomes["Make"].message and "build the image from the code" in outcomes["Make"].message
 
 
 @pytest.mark.parametrize("prefix", [True, False])
-def test_the_log_has_the_steps_own_lines(load: Load, cluster: Cluster, prefix: bool) -> None:
-    cluster.more = () if prefix else ("--no-log-prefix",)
+def test_the_log_has_the_steps_own_lines(load: Load, argo: Cluster, prefix: bool) -> None:
+    argo.more = () if prefix else ("--no-log-prefix",)
     plan = load("failing")
-    log = cluster.run(plan, "r1")["Make"].log.splitlines()
+    log = argo.run(plan, "r1")["Make"].log.splitlines()
     assert ("[Make] made by Make" if prefix else "made by Make") in log
     assert all(line.startswith("[Make] ") == prefix for line in log)
