@@ -1,7 +1,7 @@
 """Which files of a project belong to its image: all but those that `.dockerignore` names and those that never do.
 
-The patterns are Docker's: those of Go's `filepath.Match` with `**`, relative to the folder; what matches a folder matches all
-below it; a line that begins with `!` takes back; the last line that matches decides.
+The patterns are Docker's: those of Go's `filepath.Match` with `**`, relative to the folder; what matches a folder
+matches all below it; a line that begins with `!` takes back; the last line that matches decides.
 https://docs.docker.com/build/concepts/context/#dockerignore-files
 """
 

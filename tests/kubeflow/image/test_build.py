@@ -119,7 +119,7 @@ def test_what_fails_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     out, err = capfd.readouterr()
     assert not out and "exit code 125" in err and "--target light" in err and "docker build -t headrace:" in err
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(PipelineError, match="docker is not installed\n.*buildah or cloud-build"):
+    with pytest.raises(PipelineError, match=r"docker is not installed\n.*buildah or cloud-build"):
         run(f"--project={folder}")
     with pytest.raises(PipelineError, match="expected a project's files"):
         run(f"--project={tmp_path / 'missing'}")
