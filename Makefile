@@ -47,8 +47,9 @@ refused: $(READY)
 test: $(TESTS_READY) lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not cluster"
 
+# One after the other, for each takes the machine; with what they print, such as the states that kills hit.
 test-slow: $(TESTS_READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -rP --durations 10
 
 $(CLUSTER_TESTS_READY): $(TESTS_READY)
 	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev,kfp]'
