@@ -128,6 +128,7 @@ base_images() {
     "$HERE/image.sh" $IMG/busybox:1 "$d/busybox"
     "$HERE/image.sh" $IMG/argoexec:1 "$d/argoexec" --entrypoint argoexec
     touch "$H/img/ok"
+    rm -rf "$d"
   fi
   import_images
 }

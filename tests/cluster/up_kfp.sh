@@ -25,6 +25,7 @@ if [ ! -f "$image" ] || [ -n "$(find "$H"/bin/kfp-* -newer "$image")" ]; then
     cp "$H/bin/kfp-${b%:*}" "$d/bin/${b#*:}"
   done
   "$HERE/image.sh" "$IMG/kfp:1" "$d"
+  rm -rf "$d"
 fi
 mkdir "$R/kfp"
 mariadb-install-db --no-defaults --user=root --datadir="$R/kfp/db" --auth-root-authentication-method=normal --skip-test-db \
