@@ -27,7 +27,14 @@ CLUSTER_VERBS = {
     "schedule": "run a pipeline in a cluster by a schedule",
     "status": "say how far a run in a cluster is",
     "terminate": "end a run in a cluster",
+    "image": "build the container image of a project",
 }
+SERVING = "headrace.transforms.serving.commands"
+SERVING_VERBS = {
+    "model": "say what a SavedModel takes and gives, with sample requests",
+    "serve": "serve a SavedModel over TensorFlow Serving's REST protocol and KServe v2",
+}
+LATE = dict.fromkeys(CLUSTER_VERBS, CLUSTER) | dict.fromkeys(SERVING_VERBS, SERVING)
 TARGETS = ("kfp", "argo")
 
 
@@ -71,8 +78,9 @@ def _run(argv: Sequence[str]) -> int:
 def _command(arguments: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     """The function of a verb."""
     name = arguments.command.replace("-", "_")
-    if arguments.command in CLUSTER_VERBS or (name == "logs" and hasattr(arguments, "target")):
-        found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(CLUSTER), name)
+    if arguments.command in LATE or (name == "logs" and hasattr(arguments, "target")):
+        module = importlib.import_module(LATE.get(arguments.command, CLUSTER))
+        found: Callable[[argparse.Namespace], int] = getattr(module, name)
         return found
     from headrace.pipelines.cli import commands
 
@@ -208,10 +216,10 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     rerun.add_argument("--run", default="latest", metavar="RUN")
     _store(rerun)
 
-    for verb, said in CLUSTER_VERBS.items():
+    for verb, said in (CLUSTER_VERBS | SERVING_VERBS).items():
         added = commands.add_parser(verb, help=said, epilog=EXIT_CODES)
         if verb in argv[:1]:
-            _of_cluster(verb, added)
+            importlib.import_module(LATE[verb]).add_arguments(verb, added)
     return parser
 
 

@@ -49,7 +49,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         type=_milliseconds,
         default=0.0,
         metavar="MS",
-        help="milliseconds a request waits for others to share a call; with 0 only requests that arrive while the model "
+        help="milliseconds a request waits for others to share a call; with 0 only those that arrive while the model "
         "is busy do (default: 0)",
     )
     parser.add_argument(
@@ -169,3 +169,51 @@ def _label(text: str) -> tuple[str, int]:
     if not label or not equals:
         raise argparse.ArgumentTypeError(f"expected LABEL=VERSION, such as stable=3, received {text!r}")
     return label, _whole(version)
+
+
+def add_show_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `headrace model show`."""
+    parser.description = "Tells what a SavedModel takes and gives, with requests that work as they are printed."
+    parser.add_argument(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="a SavedModel, a folder of versions (the highest is shown), or a Model artifact",
+    )
+    parser.add_argument("--signature", metavar="NAME", help="tell of this signature alone")
+    parser.add_argument("--name", help="the model's name in URLs (default: the folder's)")
+    parser.add_argument(
+        "--url", default="http://localhost:8501", help="the server's, in the requests (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Prints what a model takes and gives; the exit code is 2 if there is none."""
+    import json
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from headrace.transforms.serving.model_card import as_text, describe
+
+    try:
+        card = describe(arguments.path, name=arguments.name, url=arguments.url.rstrip("/"), only=arguments.signature)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(card, indent=1, ensure_ascii=False) if arguments.json else as_text(card))
+    return 0
+
+
+def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of a verb of `headrace`: "serve" or "model"."""
+    if verb == "serve":
+        add_serve_arguments(parser)
+        return
+    commands = parser.add_subparsers(dest="model_command", required=True, metavar="COMMAND")
+    add_show_arguments(commands.add_parser("show", help="what a SavedModel takes and gives, with sample requests"))
+
+
+def model(arguments: argparse.Namespace) -> int:
+    """Runs the command of `headrace model` that was asked for."""
+    return {"show": show}[arguments.model_command](arguments)

@@ -224,7 +224,7 @@ def jsonable(array: NDArray[Any], *, as_bytes: bool = False) -> Any:
         as_bytes: Write strings as `{"b64": "..."}`, as for outputs whose names end in `_bytes`.
     """
     if array.dtype == object:
-        return _text(array.tolist(), as_bytes)
+        return text_of(array.tolist(), as_bytes)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return orjson.Fragment(json.dumps(_short(array)).encode())
     return np.ascontiguousarray(array) if array.ndim else array[()]
@@ -233,7 +233,7 @@ def jsonable(array: NDArray[Any], *, as_bytes: bool = False) -> Any:
 def rows(array: NDArray[Any], *, as_bytes: bool = False) -> list[Any]:
     """The rows of an array, each for `dumps`."""
     if array.dtype == object:
-        return [_text(one, as_bytes) for one in array.tolist()]
+        return [text_of(one, as_bytes) for one in array.tolist()]
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [orjson.Fragment(json.dumps(one).encode()) for one in _short(array)]
     return list(np.ascontiguousarray(array))
@@ -244,9 +244,10 @@ def _short(array: NDArray[Any]) -> Any:
     return array.tolist() if array.dtype == np.float64 else array.astype(str).astype(np.float64).tolist()
 
 
-def _text(value: Any, as_bytes: bool) -> Any:
+def text_of(value: Any, as_bytes: bool) -> Any:
+    """Bytes, or lists of them, as strings of JSON; as `{"b64": "..."}` where they are no text, or it is asked for."""
     if isinstance(value, list):
-        return [_text(one, as_bytes) for one in value]
+        return [text_of(one, as_bytes) for one in value]
     data = value if isinstance(value, bytes) else str(value).encode()
     if not as_bytes:
         try:

@@ -1,8 +1,8 @@
 """The Open Inference Protocol (KServe v2) over REST: typed tensors in, typed tensors out.
 
 Format: "inference_rest.md" of the Open Inference Protocol. Data may be nested or flat. Bytes that are no text go
-as base64 with the tensor's parameter `content_type: "base64"`. A signature other than `serving_default` is chosen with the
-request's parameter `signature_name`; an input with a default may be left out.
+as base64 with the tensor's parameter `content_type: "base64"`. A signature other than `serving_default` is
+chosen with the request's parameter `signature_name`; an input with a default may be left out.
 """
 
 from __future__ import annotations

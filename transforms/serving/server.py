@@ -21,7 +21,7 @@ from headrace.transforms.serving.batching import Batcher
 from headrace.transforms.serving.versions import Policy, Versions
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Seconds after SIGTERM in which a client that has its connection open may send one more request: its answer says to close.
+# Seconds after SIGTERM in which a client on an open connection may send one more request; its answer says to close.
 LINGER = 1.0
 # How long a thread may keep Python from another that waits: the model's threads answer to the one that reads requests.
 _SWITCH_SECONDS = 0.0005

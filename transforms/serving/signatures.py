@@ -54,9 +54,9 @@ class TensorInfo:
         """The default of one row: an exporter writes it with a batch dimension of 1, or without."""
         assert self.default is not None
         row = tuple(self.shape[1:]) if self.shape else ()
-        if self.default.ndim == len(row):
-            return self.default
-        return self.default[0] if self.default.ndim == len(row) + 1 else self.default.reshape(-1)[0:1].reshape(())
+        if self.default.ndim == len(row) + 1:
+            return self.default[:1].reshape(self.default.shape[1:])
+        return self.default if self.default.ndim == len(row) else self.default.reshape(-1)[:1].reshape(())
 
     def defaults(self, rows: int) -> NDArray[Any]:
         """The default as the input of so many rows; as it is where the input has no rows."""
@@ -64,7 +64,7 @@ class TensorInfo:
         if not self.is_batched:
             return self.default
         one = self.row_default()
-        return np.repeat(one[np.newaxis], rows, axis=0)
+        return np.broadcast_to(one, (rows, *one.shape)).copy()
 
 
 @dataclass(frozen=True)
