@@ -103,6 +103,12 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     _connection(parser)
 
 
+def _image(parser: argparse.ArgumentParser) -> None:
+    from headrace.kubeflow.cli.images import add_image_arguments
+
+    add_image_arguments(parser)
+
+
 def _file(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     said = "a compiled file; or a Python file or Plan, compiled on the way with --image and --root"
     parser.add_argument("file", nargs="?" if optional else None, metavar="FILE[:NAME]", help=said)
@@ -191,4 +197,5 @@ _VERBS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "status": _status,
     "terminate": _terminate,
     "logs": _logs,
+    "image": _image,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,9 @@ class KubernetesApi:
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
                 namespace = namespace or _pods_namespace()
             except kubernetes.config.ConfigException:
-                kubernetes.config.load_kube_config(context=connection.context, client_configuration=configuration)
+                kubernetes.config.load_kube_config(
+                    _kubeconfig(), context=connection.context, client_configuration=configuration
+                )
                 namespace = namespace or _contexts_namespace(connection.context)
         if connection.ca_file:
             configuration.ssl_ca_cert = connection.ca_file
@@ -157,6 +160,11 @@ def _kubernetes() -> Any:
     return kubernetes
 
 
+def _kubeconfig() -> str:
+    # The official client looks at the variable once, when it is imported.
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
 def _pods_namespace() -> str | None:
     from pathlib import Path
 
@@ -165,7 +173,7 @@ def _pods_namespace() -> str | None:
 
 
 def _contexts_namespace(name: str | None) -> str | None:
-    contexts, current = _kubernetes().config.list_kube_config_contexts()
+    contexts, current = _kubernetes().config.list_kube_config_contexts(_kubeconfig())
     chosen = next((one for one in contexts if one["name"] == name), current)
     namespace = chosen["context"].get("namespace")
     return str(namespace) if namespace else None

@@ -24,8 +24,8 @@ _STATES = {
     "CANCELED": "terminated",
     "PAUSED": "running",
 }
-# Lines of this form are the last that a step prints; see the entrypoint.
-_VERDICT = re.compile(r"^(?:\[[^\]\n]*\] )?headrace: (?P<verdict>succeeded|refused|cached|skipped)\b", re.M)
+# What a step's container says last of itself, after all that the step has printed; see kubeflow/container/step.py.
+_VERDICT = r"^(?:\[{id}\] )?(?:{id} (?P<said>refused|skipped): |(?P<word>succeeded|cached)(?: \(|$))"
 
 
 def read_workflow(api_client: Any, run: str) -> Mapping[str, Any]:
@@ -114,7 +114,8 @@ def with_verdicts(api_client: Any, run: str, steps: tuple[StepStatus, ...]) -> t
     for step in steps:
         if step.state == "succeeded" and step.attempts:
             log = read_log(api_client, run, step.attempts)
-            found = [match["verdict"] for match in _VERDICT.finditer(log)]
+            pattern = re.compile(_VERDICT.replace("{id}", re.escape(step.id)), re.M)
+            found = [match["said"] or match["word"] for match in pattern.finditer(log)]
             if not found:
                 unknown.append(step.id)
             elif found[-1] != "succeeded":

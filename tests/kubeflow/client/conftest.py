@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from headrace.pipelines.cli import main
+
 from tests.kubeflow.client.loopback import KubeflowStandin, KubernetesStandin, serving
 
 AUTHOR = """

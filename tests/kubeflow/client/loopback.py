@@ -1,7 +1,7 @@
 """HTTP servers on loopback that speak as Kubeflow's API, Kubernetes' API and Argo's server do.
 
-They are stand-ins: paths, envelopes, status codes and texts of errors are those of Kubeflow Pipelines 2.0.5, Kubernetes 1.34
-and Argo 3.7, but nothing runs. The real ones are met in tests/cluster.
+They are stand-ins: paths, envelopes, status codes and texts of errors are those of Kubeflow Pipelines 2.0.5, of
+Kubernetes 1.34 and of Argo 3.7, but nothing runs. The real ones are met in tests/cluster.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class KubeflowStandin(Standin):
 
     def _list(self, name: str, kept: dict[str, Any], request: Request) -> Answer:
         found = list(kept.values())
-        if "filter" in request.query and request.query["filter"]:
+        if request.query.get("filter"):
             for predicate in json.loads(request.query["filter"])["predicates"]:
                 assert predicate["operation"] in ("EQUALS", 1), predicate
                 value = predicate.get("stringValue", predicate.get("string_value"))

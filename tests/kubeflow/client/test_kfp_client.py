@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tests.kubeflow.client.conftest import OPTIONS
 from tests.kubeflow.client.loopback import Answer, unresponsive
 
@@ -170,15 +171,19 @@ def test_status_says_how_each_step_stands(kfp):
     [
         (
             {
-                "gen": "x\nheadrace: succeeded\n",
-                "train-model": "headrace: succeeded\n",
-                "gate": "headrace: succeeded\n",
+                "gen": "x\nsucceeded\nGen refused: what a user prints\nsucceeded\nand the launcher\n",
+                "train-model": "succeeded (it never ran before)\n",
+                "gate": "succeeded (it never ran before)\n",
             },
             0,
             "done: ",
         ),
         (
-            {"gen": "headrace: cached\n", "train-model": "headrace: succeeded\n", "gate": "[Gate] headrace: refused\n"},
+            {
+                "gen": "[Gen] cached (nothing changed)\n",
+                "train-model": "succeeded (it never ran before)\n",
+                "gate": "[Gate] refused\n[Gate] Gate refused: too small\nI0101 the launcher\n",
+            },
             3,
             "not blessed: Gate",
         ),
@@ -186,7 +191,7 @@ def test_status_says_how_each_step_stands(kfp):
 )
 def test_the_exit_code_of_a_wait_says_how_the_run_ended(kfp, logs, code, last):
     run = start(kfp)
-    ends(kfp, run, "SUCCEEDED", {name: "Succeeded" for name in IDS}, logs)
+    ends(kfp, run, "SUCCEEDED", dict.fromkeys(IDS, "Succeeded"), logs)
     done = kfp.headrace("status", run, "--follow", *kfp_args(kfp))
     assert done.code == code, done.out + done.err
     assert done.out.splitlines()[-1].startswith(last)
@@ -194,14 +199,14 @@ def test_the_exit_code_of_a_wait_says_how_the_run_ended(kfp, logs, code, last):
 
 def test_a_run_that_is_known_by_its_cache_alone_succeeded(kfp):
     run = start(kfp)
-    ends(kfp, run, "SUCCEEDED", {name: "Cached" for name in IDS})
+    ends(kfp, run, "SUCCEEDED", dict.fromkeys(IDS, "Cached"))
     done = kfp.headrace("status", run, *kfp_args(kfp))
     assert done.code == 0 and "3 cached" in done.out and "warning" not in done.out
 
 
 def test_it_is_said_when_the_verdicts_are_gone_with_the_logs(kfp):
     run = start(kfp)
-    ends(kfp, run, "SUCCEEDED", {name: "Succeeded" for name in IDS})
+    ends(kfp, run, "SUCCEEDED", dict.fromkeys(IDS, "Succeeded"))
     done = kfp.headrace("status", run, *kfp_args(kfp))
     assert done.code == 0 and "warning: the logs of Gate, Gen, TrainModel are gone" in done.out
 
@@ -227,8 +232,8 @@ def test_a_refusal_that_was_told_to_fail_the_run_is_one(kfp):
 
 def test_a_run_ends_while_it_is_waited_for(kfp):
     file = kfp.compiled("kfp")
-    phases = {name: "Succeeded" for name in IDS}
-    logs = {name: "headrace: succeeded\n" for name in IDS}
+    phases = dict.fromkeys(IDS, "Succeeded")
+    logs = dict.fromkeys(IDS, "succeeded (it never ran before)\n")
 
     def end():
         while not kfp.server.runs:
