@@ -21,14 +21,21 @@ def argo_lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
 
     def lint(files: Mapping[str, str]) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("lint")
-        paths = []
         for name, text in files.items():
-            paths.append(folder / f"{name}.yaml")
-            paths[-1].write_text(text, encoding="utf-8")
-        ended = subprocess.run([binary, *paths], capture_output=True, text=True, timeout=250)
-        said = ended.stdout + ended.stderr
-        found = {name: [line for line in said.splitlines() if f"/{name}.yaml" in line] for name in files}
-        complaints = {name: "\n".join(lines) for name, lines in found.items() if lines}
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        paths, complaints = {name: folder / f"{name}.yaml" for name in files}, {}
+        while paths:
+            ended = subprocess.run([binary, *paths.values()], capture_output=True, text=True, timeout=250)
+            said = ended.stdout + ended.stderr
+            if not said.startswith("failed to parse YAML from file"):
+                break
+            # The first file that it cannot read ends it: on with the others.
+            unread = next(name for name, path in paths.items() if f"{path}:" in said)
+            complaints[unread] = said
+            del paths[unread]
+        for name, path in paths.items():
+            if lines := [line for line in said.splitlines() if f"{path}:" in line]:
+                complaints[name] = "\n".join(lines)
         assert complaints or ended.returncode == 0, said
         return complaints
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import yaml
 from headrace.kubeflow.argo import KINDS, check_argo, compile_argo
@@ -55,6 +56,8 @@ def test_argos_linter_accepts_them(argo_lint: Lint):
     @settings(QUICK, database=None, max_examples=30)
     @given(plans(), deployments(), st.sampled_from(KINDS))
     def collect(plan: Plan, deployment: Deployment, kind: str) -> None:
+        # The linter takes no two files of one name.
+        plan = replace(plan, name=f"{plan.name} {len(files)}")
         if (text := compiled(plan, deployment, kind)) is not None:
             files[f"f{len(files)}"] = text
 
