@@ -17,7 +17,7 @@ WORKERS ?= 2
 CLUSTER := tests/cluster
 CLUSTER_TESTS_READY := $(VENV)/.cluster-tests-ready
 
-.PHONY: demo refused test test-slow test-cluster cluster-up cluster-down lint types bench install-postgres clean
+.PHONY: demo refused test test-slow test-containers test-cluster cluster-up cluster-down lint types bench install-postgres clean
 
 # A changed setup.py updates the environment; an installation that was interrupted leaves no mark, and begins anew.
 $(READY): setup.py pyproject.toml
@@ -45,7 +45,7 @@ refused: $(READY)
 	$(BIN)/headrace run examples/flights/pipeline.py -p weather=false; test $$? -eq 3
 
 test: $(TESTS_READY) lint types
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not cluster"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not cluster and not containers"
 
 # One after the other, for each takes the machine; with what they print, such as the states that kills hit.
 test-slow: $(TESTS_READY)
@@ -54,6 +54,10 @@ test-slow: $(TESTS_READY)
 $(CLUSTER_TESTS_READY): $(TESTS_READY)
 	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev,kfp]'
 	touch $(READY) $(TESTS_READY) $@
+
+# Headrace's images, built by a Docker daemon of our own that ends with the tests; where it cannot run, that is said.
+test-containers: $(TESTS_READY)
+	$(BIN)/python -m pytest -m containers -rs -s tests/kubeflow/image
 
 # The first time a quarter of an hour of building, then half a minute. Tests as one likes: pytest -m cluster tests/cluster
 cluster-up:

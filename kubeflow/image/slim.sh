@@ -5,6 +5,8 @@ packages=$(echo "$1"/lib/python3.*/site-packages)
 cd "$packages"
 # C++ headers and archives for those who build extensions
 rm -rf tensorflow/include pyarrow/include pyarrow/src numpy/_core/include numpy/_core/lib
+# libclang's bindings, which TensorFlow names among its requirements and no module of it imports
+rm -rf clang tensorflow/xla_aot_runtime_src
 find . -name '*.a' -delete
 find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h' -o -name '*.hpp' \) -delete
 # Tests that distributions install; not those of TensorFlow and Keras, whose modules of that name are programs of their own

@@ -51,6 +51,7 @@ class Cluster:
     more: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
+    program: tuple[str, ...] = (sys.executable, "-m", "headrace.kubeflow.entrypoint")
 
     def run(self, plan: Plan, run: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Outcome]:
         """Runs every step whose upstream steps have not failed, in the Plan's order."""
@@ -96,9 +97,12 @@ class Cluster:
         pod = self.folder / f"{run}-{step.id}-{retries}"
         pod.mkdir(parents=True, exist_ok=True)
         hand_over = self._argo if self.target == "argo" else self._kfp
-        command = [*self.within, sys.executable, "-m", "headrace.kubeflow.entrypoint", f"--target={self.target}"]
+        command = [*self.within, *self.program, f"--target={self.target}"]
         command += [f"--step={document.to_json()}", f"--root={self.root}", f"--project={self.project}", *self.more]
         command += hand_over(step, run, pod, references, texts, retries)
+        for path in (pod, *pod.rglob("*")):
+            # A container's user is another.
+            path.chmod(0o777)
         env = {**os.environ, "HEADRACE_TERMINATION_LOG": str(pod / "termination-log"), **self.env}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=pod, start_new_session=True
