@@ -302,6 +302,8 @@ def fit(model: Any, features: Columns, label: Any, seed: int) -> None:
     if whole < len(order):
         last = tf.data.Dataset.from_tensors(tf.nest.map_structure(lambda x: x[whole:], shuffled))
         data = data.concatenate(last)
+    # Else the first step makes the optimizer's variables, and a function that makes variables is traced twice.
+    model.optimizer.build(model.trainable_variables)
     model.fit(data.prefetch(8), epochs=1, verbose=0)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +17,14 @@ from numpy.typing import NDArray
 
 BATCH_ROWS = 8192
 _MISSING = {"float32": NAN, "string": ""}
+_INIT_OP = "__saved_model_init_op"
 
 
 class _Loaded(NamedTuple):
-    root: Any  # holds the variables that the signatures use
+    """By name: the SignatureDefs, and their calls, which hold the session."""
+
     signatures: dict[str, Any]
-    defaults: dict[str, dict[str, Any]]
+    steps: dict[str, Callable[..., list[NDArray[Any]]]]
 
 
 # One loaded model for each folder: a pass pickles its summarizer, and copies of it must not load a model each.
@@ -60,22 +64,25 @@ class ServingModel:
 
     def inputs(self) -> dict[str, ModelInput]:
         """The columns that the signature takes."""
-        loaded = _load(self.folder)
-        _, specs = loaded.signatures[self.signature].structured_input_signature
-        defaults = loaded.defaults.get(self.signature, {})
-        return {name: self._input(name, spec, defaults.get(name)) for name, spec in specs.items()}
+        import tensorflow as tf
 
-    def _input(self, name: str, spec: Any, default: Any) -> ModelInput:
-        dtype = spec.dtype.name
+        definition = self._definition()
+        defaults = {name: _value(tf.make_ndarray(proto)) for name, proto in definition.defaults.items()}
+        return {
+            name: self._input(name, tf.as_dtype(info.dtype).name, _row_shape(info), defaults.get(name))
+            for name, info in sorted(definition.inputs.items())
+        }
+
+    def _input(self, name: str, dtype: str, shape: tuple[int | None, ...], default: Any) -> ModelInput:
         stated = self._stated.get(name)
         missing: Any = default if default is not None else _MISSING.get(dtype)
         if stated is not None and stated.dtype == dtype and stated.missing is not None:
             missing = stated.missing
-        return ModelInput(name, dtype, tuple(spec.shape[1:]), missing is not None, missing)
+        return ModelInput(name, dtype, shape, missing is not None, missing)
 
     def output_names(self) -> list[str]:
         """The names of the outputs, sorted: a signature keeps no order of them."""
-        return sorted(self._function().structured_outputs)
+        return sorted(self._definition().outputs)
 
     def columns(self) -> list[str]:
         """The names of the columns it takes."""
@@ -87,47 +94,61 @@ class ServingModel:
         Raises:
             ValueError: The batch lacks a column, or a column does not fit its input.
         """
-        import tensorflow as tf
-        from headrace.transforms.keras_graph.raw_columns import raw_tensors
+        from headrace.transforms.keras_graph.raw_columns import raw_arrays
 
-        function, inputs = self._function(), self.inputs()
+        inputs = self.inputs()
         _check_columns(batch.schema, inputs, self.folder)
-        tensors = raw_tensors(batch, inputs)
-        sizes = [min(self.batch_rows, batch.num_rows - i) for i in range(0, batch.num_rows, self.batch_rows)] or [0]
-        cut = {name: tf.split(tensor, sizes) for name, tensor in tensors.items()}
-        pieces = [function(**{name: parts[i] for name, parts in cut.items()}) for i in range(len(sizes))]
-        return {
-            name: _squeezed(np.concatenate([piece[name].numpy() for piece in pieces])) for name in sorted(pieces[0])
-        }
+        arrays = raw_arrays(batch, inputs)
+        step, names = _load(self.folder).steps[self.signature], self.output_names()
+        starts = range(0, batch.num_rows, self.batch_rows) or [0]
+        pieces = [step(*(array[start : start + self.batch_rows] for array in arrays.values())) for start in starts]
+        return {name: _squeezed(np.concatenate([piece[i] for piece in pieces])) for i, name in enumerate(names)}
 
-    def _function(self) -> Any:
+    def _definition(self) -> Any:
         return _load(self.folder).signatures[self.signature]
 
 
 def _load(folder: str) -> _Loaded:
+    """Loads the graph alone, as a model server does: `tf.saved_model.load` makes a Python object of each function and
+    variable, which takes twice as long."""
     import tensorflow as tf
 
     with _loading:
         if folder not in _loaded:
-            root = tf.saved_model.load(folder)
-            _loaded[folder] = _Loaded(root, dict(root.signatures), _defaults(folder))
+            session = tf.compat.v1.Session(graph=tf.Graph())
+            with _quiet(tf.get_logger()):  # it names `tf.saved_model.load` as its successor
+                graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], folder)
+            signatures = {name: one for name, one in graph.signature_def.items() if name != _INIT_OP}
+            steps = {name: _step(session, one) for name, one in signatures.items()}
+            _loaded[folder] = _Loaded(signatures, steps)
         return _loaded[folder]
 
 
-def _defaults(folder: str) -> dict[str, dict[str, Any]]:
-    """The values that each `SignatureDef.defaults` states for optional inputs."""
-    import tensorflow as tf
-    from tensorflow.core.protobuf import saved_model_pb2
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
-    saved = saved_model_pb2.SavedModel()
-    saved.ParseFromString((Path(folder) / "saved_model.pb").read_bytes())
-    found: dict[str, dict[str, Any]] = {}
-    for graph in saved.meta_graphs:
-        for key, definition in graph.signature_def.items():
-            for name, proto in definition.defaults.items():
-                value = tf.make_ndarray(proto).reshape(-1)[0]
-                found.setdefault(key, {})[name] = value.decode() if isinstance(value, bytes) else value.item()
-    return found
+
+def _step(session: Any, definition: Any) -> Callable[..., list[NDArray[Any]]]:
+    """A signature as a function: arrays by the inputs' names sorted, to arrays by the outputs' names sorted."""
+    fed = [definition.inputs[name].name for name in sorted(definition.inputs)]
+    fetched = [definition.outputs[name].name for name in sorted(definition.outputs)]
+    step: Callable[..., list[NDArray[Any]]] = session.make_callable(fetched, feed_list=fed)
+    return step
+
+
+def _row_shape(info: Any) -> tuple[int | None, ...]:
+    return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim[1:])
+
+
+def _value(array: NDArray[Any]) -> Any:
+    value = array.reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else value.item()
 
 
 def _squeezed(values: NDArray[Any]) -> NDArray[Any]:

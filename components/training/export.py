@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 from headrace.components.training.feature_source import FeatureSource
-from headrace.transforms.keras_graph import export_serving_model
+from headrace.transforms.keras_graph import ServingModelExport
+
+MOST_BYTES_BESIDE = 256 << 20
+"""Weights that are written twice, so that the graph is written while they are trained."""
 
 
 def export(model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None = None) -> None:
@@ -18,6 +23,70 @@ def export(model: keras.Model, source: FeatureSource, folder: Path, output_names
         folder: Where to write.
         output_names: Names of its outputs; a dict's own keys, otherwise `predictions` for one and Keras' for several.
     """
+    _prepared(model, source, folder, output_names).write()
+
+
+class ExportBesideFit:
+    """An export whose graph is written while the model is trained, and whose weights are written at its end.
+
+    Saving a graph is a second of Python's work, and most of a `fit` is TensorFlow's.
+
+    Args:
+        model, source, folder, output_names: As `export` has them; of the model, `is_settled` holds.
+
+    Attributes:
+        callback: For `fit`: begins after the first step, since until then Python traces the step.
+    """
+
+    def __init__(
+        self, model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None = None
+    ) -> None:
+        self._export = _prepared(model, source, folder, output_names)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
+        self._written: Future[None] | None = None
+        self.callback = _AfterFirstStep(self)
+
+    def begin(self) -> None:
+        """Begins to write the graph, if that was not begun yet."""
+        if self._written is None:
+            self._written = self._pool.submit(self._export.write)
+
+    def finish(self) -> None:
+        """Waits for the graph, and writes the weights as they are now."""
+        self.begin()
+        assert self._written is not None
+        self._written.result()
+        self._export.write_weights()
+
+    def __enter__(self) -> ExportBesideFit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+
+class _AfterFirstStep(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, beside: ExportBesideFit) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._beside.begin()
+
+
+def is_settled(model: keras.Model) -> bool:
+    """Whether training changes nothing of a model but its weights, and these are no burden to write twice.
+
+    A layer of the author's own may compute by an attribute that its training sets.
+    """
+    weights = sum(weight.value.dtype.size * weight.value.shape.num_elements() for weight in model.weights)
+    ours = all(type(layer).__module__.startswith("keras.") for layer in model._flatten_layers())
+    return ours and weights <= MOST_BYTES_BESIDE
+
+
+def _prepared(
+    model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None
+) -> ServingModelExport:
     served = model
     if not getattr(model, "inputs", None):
         # A subclassed model does not say which features it takes: it was given these.
@@ -25,8 +94,7 @@ def export(model: keras.Model, source: FeatureSource, folder: Path, output_names
         served = keras.Model(dict(inputs), model(dict(inputs)))
     if output_names is None and len(served.outputs) > 1 and not isinstance(served.output, dict):
         output_names = list(served.output_names)
-    served = _in_float32(served)
-    export_serving_model(served, source.transform, folder, output_names=output_names)
+    return ServingModelExport(_in_float32(served), source.transform, folder, output_names=output_names)
 
 
 def _in_float32(model: keras.Model) -> keras.Model:

@@ -49,7 +49,9 @@ class FitSettings:
     checkpoint_every: int = 0
 
 
-def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder: Path) -> None:
+def fit(
+    model: keras.Model, source: FeatureSource, settings: FitSettings, folder: Path, *beside: keras.callbacks.Callback
+) -> None:
     """Trains a compiled model.
 
     Args:
@@ -57,6 +59,7 @@ def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder
         source: The features and labels.
         settings: How.
         folder: Where the series goes.
+        *beside: Callbacks beside those of the settings.
 
     Raises:
         Exception: What reading the rows raises, as it is, and not wrapped by tf.data.
@@ -85,7 +88,7 @@ def fit(model: keras.Model, source: FeatureSource, settings: FitSettings, folder
             epochs=epochs,
             initial_epoch=first_epoch,
             validation_data=validation.dataset() if validation is not None else None,
-            callbacks=_callbacks(series, settings, stream, start),
+            callbacks=[*_callbacks(series, settings, stream, start), *beside],
             shuffle=False,
             verbose=2,
         )

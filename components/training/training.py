@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from headrace.components.training.export import export
+from headrace.components.training.export import ExportBesideFit, export, is_settled
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
@@ -163,9 +163,17 @@ def by_build_model(
         checkpoints=checkpoints,
         checkpoint_every=settings.checkpoint_every or 0,
     )
-    with user_code("the training of build_model's model"):
-        fit(model, source, how, folder)
-    export(model, source, output.saved_model_path, settings.output_names)
+    what = "the training of build_model's model"
+    # The author's callbacks may change what the model computes, and not only its weights.
+    if settings.callbacks is None and is_settled(model):
+        with ExportBesideFit(model, source, output.saved_model_path, settings.output_names) as beside:
+            with user_code(what):
+                fit(model, source, how, folder, beside.callback)
+            beside.finish()
+    else:
+        with user_code(what):
+            fit(model, source, how, folder)
+        export(model, source, output.saved_model_path, settings.output_names)
     save_weights(model, folder)
     if checkpoints is not None:
         storage.remove_tree(checkpoints)

@@ -139,5 +139,53 @@ def test_the_export_serves_raw_columns_in_a_process_with_tensorflow_alone(made: 
         [(features,)] = list(source.for_model(model).stream("train", 40).dataset())
         expected = model.predict_on_batch(features)
         expected = expected if isinstance(expected, list) else [expected]
-        for values, found in zip(expected, answer["outputs"].values(), strict=True):
-            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-6, err_msg=name)
+        # By name: a signature keeps no order of its outputs.
+        for values, output in zip(expected, sorted(answer["outputs"]), strict=True):
+            np.testing.assert_allclose(answer["outputs"][output], values, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def no_callbacks() -> list[keras.callbacks.Callback]:
+    return []
+
+
+def test_a_graph_written_beside_the_training_is_that_written_after_it(made: Made, tmp_path: Path) -> None:
+    beside = train(made, tmp_path / "beside").model
+    # With callbacks of the author's the graph waits for the end of the training.
+    after = train(made, tmp_path / "after", callbacks=no_callbacks).model
+    assert not (beside.saved_model_path / "fingerprint.pb").exists()
+    assert (after.saved_model_path / "fingerprint.pb").exists()
+    assert beside.digest == after.digest
+
+
+def test_a_layer_of_the_authors_own_is_exported_as_training_left_it(made: Made, tmp_path: Path) -> None:
+    class Cooled(layers.Layer):
+        """Its training sets an attribute that its computation reads."""
+
+        trained = False
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            self.trained = self.trained or training
+            return x if self.trained else x * float("nan")
+
+    def build(features: Any) -> keras.Model:
+        model = keras.Model({"city": features["city"]}, Cooled()(layers.Dense(1)(features["city"])))
+        model.compile("sgd", "mse", jit_compile=False)
+        return model
+
+    model = train(made, tmp_path, build_model=build).model
+    raw = {"city": [["b", ""], "string"]}
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_CALL, json.dumps(raw), str(model.saved_model_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(json.loads(done.stdout.splitlines()[-1])).all()
+
+
+ONE_CALL = """
+import json, sys
+import tensorflow as tf
+
+raw = {name: tf.constant(values, dtype) for name, (values, dtype) in json.loads(sys.argv[1]).items()}
+served = tf.saved_model.load(sys.argv[2])
+print(json.dumps(served.signatures["serving_default"](**raw)["predictions"].numpy().tolist()))
+"""

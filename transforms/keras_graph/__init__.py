@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.transforms.keras_graph.saved_transform import Features as Features
     from headrace.transforms.keras_graph.saved_transform import SavedTransform as SavedTransform
     from headrace.transforms.keras_graph.saved_transform import load_transform as load_transform
+    from headrace.transforms.keras_graph.serving import ServingModelExport as ServingModelExport
     from headrace.transforms.keras_graph.serving import export_serving_model as export_serving_model
     from headrace.transforms.keras_graph.stored_features import feature_batch_to_tensors as feature_batch_to_tensors
     from headrace.transforms.keras_graph.traced_transform import TracedTransform as TracedTransform
@@ -28,6 +29,7 @@ _WHERE = {
     "LambdaError": "lambda_rules",
     "LayerState": "layer_state",
     "SavedTransform": "saved_transform",
+    "ServingModelExport": "serving",
     "TracedTransform": "traced_transform",
     "analyze_and_trace": "traced_transform",
     "export_serving_model": "serving",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,29 @@ def raw_tensors(batch: pa.RecordBatch, inputs: Mapping[str, ModelInput]) -> dict
     """
     import tensorflow as tf
 
+    tensors = {}
+    for name, values in _columns(batch, inputs):
+        if isinstance(values, _Repeated):
+            tensors[name] = tf.gather(tf.convert_to_tensor(values.distinct, tf.string), values.indices)
+        else:
+            tensors[name] = tf.convert_to_tensor(values, inputs[name].dtype)
+    return tensors
+
+
+def raw_arrays(batch: pa.RecordBatch, inputs: Mapping[str, ModelInput]) -> dict[str, np.ndarray]:
+    """Like `raw_tensors`, as arrays: strings are objects, of which rows of equal value share one."""
+    return {
+        name: values.distinct[values.indices] if isinstance(values, _Repeated) else values
+        for name, values in _columns(batch, inputs)
+    }
+
+
+class _Repeated(NamedTuple):
+    distinct: np.ndarray
+    indices: np.ndarray
+
+
+def _columns(batch: pa.RecordBatch, inputs: Mapping[str, ModelInput]) -> Iterator[tuple[str, np.ndarray | _Repeated]]:
     lacking = [name for name in inputs if name not in batch.schema.names]
     if lacking:
         near = difflib.get_close_matches(lacking[0], batch.schema.names, 1)
@@ -64,20 +87,15 @@ def raw_tensors(batch: pa.RecordBatch, inputs: Mapping[str, ModelInput]) -> dict
             f"the batch lacks the raw columns {lacking}; it has {batch.schema.names}"
             + (f"; did you mean {near[0]!r}?" if near else "")
         )
-    tensors = {}
     for name, one in inputs.items():
         column = batch.column(name)
-        tensor = _gathered(column, one) if one.dtype == "string" and not one.shape else None
-        if tensor is None:
+        repeated = _repeated(column, one) if one.dtype == "string" and not one.shape else None
+        if repeated is None:
             check_exact(column, one)
-            tensor = tf.convert_to_tensor(feature_model.to_numpy(column, one), one.dtype)
-        tensors[name] = tensor
-    return tensors
+        yield name, feature_model.to_numpy(column, one) if repeated is None else repeated
 
 
-def _gathered(column: pa.Array, one: ModelInput) -> Any:
-    import tensorflow as tf
-
+def _repeated(column: pa.Array, one: ModelInput) -> _Repeated | None:
     if feature_model.is_list(column.type):
         return None
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -86,8 +104,7 @@ def _gathered(column: pa.Array, one: ModelInput) -> Any:
         return None
     missing = one.missing.encode() if isinstance(one.missing, str) else one.missing
     distinct = np.asarray([*values.cast(pa.binary()).to_pylist(), missing], dtype=object)
-    indices = pc.fill_null(encoded.indices.cast(pa.int32()), len(values))
-    return tf.gather(tf.convert_to_tensor(distinct, tf.string), indices.to_numpy())
+    return _Repeated(distinct, pc.fill_null(encoded.indices.cast(pa.int32()), len(values)).to_numpy())
 
 
 def check_exact(column: pa.Array, one: ModelInput) -> None:

@@ -39,39 +39,95 @@ def export_serving_model(
     Raises:
         ValueError: The model has an input that is no feature, or another number of outputs than `output_names`.
     """
-    import tensorflow as tf
+    prepared = ServingModelExport(model, transform, directory, output_names=output_names)
+    prepared.write()
+    return {one.name: one.dtype for one in prepared.inputs}
 
-    saved = transform if isinstance(transform, SavedTransform) else load_transform(transform)
-    names = model_features(model, saved)
-    needed = columns_of(saved.feature_specs, names)
-    inputs = [one for column, one in saved.inputs.items() if column in needed]
-    groups, specs = saved.loaded.groups, saved.feature_specs
-    root = tf.Module()
-    root.model = resources_of([model])
-    # Not the loaded object: it would bring along the functions of labels.
-    root.groups = [
-        [group.function, group.resources]
-        for group, (_, given) in zip(groups, groups_of(specs))
-        if any(name in names for name in given)
-    ]
 
-    signature = [tensor_specs(inputs)]
-    transform_features = tf.function(
-        lambda raw: call_groups(groups, specs, names, raw), input_signature=signature, autograph=False
-    )
+class ServingModelExport:
+    """An export in two parts: the graph, which does not depend on the weights' values, and the weights.
 
-    def serving_default(raw: dict[str, Any]) -> dict[str, Any]:
-        features = transform_features(raw)
-        for name, value in features.items():
-            value.set_shape((None, *specs[name].shape))
-        return _named(model, model(_packed(model, features), training=False), output_names)
+    The graph may be written by another thread while the model is trained: what calls Keras is done here, for two
+    threads must not call the layers of one model at once.
 
-    signatures = {
-        "serving_default": tf.function(serving_default, input_signature=signature, autograph=False),
-        "transform_features": transform_features,
-    }
-    tf.saved_model.save(root, str(directory), signatures=signatures)
-    return {one.name: one.dtype for one in inputs}
+    Args:
+        model, transform, directory, output_names: As `export_serving_model` has them.
+
+    Attributes:
+        inputs: The columns that `serving_default` takes.
+
+    Raises:
+        ValueError: As `export_serving_model`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transform: str | Path | SavedTransform,
+        directory: str | Path,
+        *,
+        output_names: Sequence[str] | None = None,
+    ) -> None:
+        import tensorflow as tf
+
+        self._saved = saved = transform if isinstance(transform, SavedTransform) else load_transform(transform)
+        self._directory = Path(directory)
+        self._names = model_features(model, saved)
+        specs = saved.feature_specs
+        needed = columns_of(specs, self._names)
+        self.inputs = [one for column, one in saved.inputs.items() if column in needed]
+        self._tracked = resources_of([model])
+
+        def predict(features: dict[str, Any]) -> dict[str, Any]:
+            return named_outputs(model, model(_packed(model, features), training=False), output_names)
+
+        features = {name: tf.TensorSpec((None, *specs[name].shape), specs[name].dtype) for name in self._names}
+        self._predict = tf.function(predict, input_signature=[features], autograph=False).get_concrete_function()
+
+    def write(self) -> None:
+        """Writes the SavedModel with the weights as they are."""
+        import tensorflow as tf
+
+        groups, specs = self._saved.loaded.groups, self._saved.feature_specs
+        root = tf.Module()
+        root.model = self._tracked
+        # Not the loaded object: it would bring along the functions of labels.
+        root.groups = [
+            [group.function, group.resources]
+            for group, (_, given) in zip(groups, groups_of(specs))
+            if any(name in self._names for name in given)
+        ]
+        signature = [tensor_specs(self.inputs)]
+        transform_features = tf.function(
+            lambda raw: call_groups(groups, specs, self._names, raw), input_signature=signature, autograph=False
+        )
+
+        def serving_default(raw: dict[str, Any]) -> dict[str, Any]:
+            features: dict[str, Any] = self._predict(transform_features(raw))
+            return features
+
+        signatures = {
+            "serving_default": tf.function(serving_default, input_signature=signature, autograph=False),
+            "transform_features": transform_features,
+        }
+        tf.saved_model.save(root, str(self._directory), signatures=signatures)
+
+    def write_weights(self) -> None:
+        """Writes the weights as they are now into the SavedModel that `write` wrote: its graph reads them."""
+        import tensorflow as tf
+
+        prefix = str(self._directory / tf.saved_model.VARIABLES_DIRECTORY / tf.saved_model.VARIABLES_FILENAME)
+        reader = tf.train.load_checkpoint(prefix)
+        tensors = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+        for number, one in enumerate(self._tracked):
+            if isinstance(one, tf.Variable):
+                tensors[f"model/{number}/.ATTRIBUTES/VARIABLE_VALUE"] = one
+        names = sorted(tensors)
+        tf.raw_ops.SaveV2(
+            prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[tensors[n] for n in names]
+        )
+        # It would tell of the weights before.
+        (self._directory / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def model_features(model: keras.Model, saved: SavedTransform) -> list[str]:
@@ -103,7 +159,8 @@ def _packed(model: keras.Model, features: Mapping[str, Any]) -> Any:
     return keras.tree.map_structure(lambda one: features[one.name], model.input)
 
 
-def _named(model: keras.Model, outputs: Any, names: Sequence[str] | None) -> dict[str, Any]:
+def named_outputs(model: keras.Model, outputs: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """A model's outputs by the names that a client gets them by."""
     if isinstance(outputs, Mapping):
         given = dict(outputs)
         if names is not None and set(names) != set(given):
