@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.kubeflow.argo import arguments, expressions, legal
+from headrace.kubeflow.argo.names import pipeline_name, task_names
 from headrace.kubeflow.argo.step_template import StepTemplate
 from headrace.kubeflow.argo.target import DEFAULT, OLDEST, SCHEDULES, target
 from headrace.kubeflow.argo.yaml_text import to_yaml
@@ -21,15 +22,12 @@ from headrace.kubeflow.step_document import (
     artifact_ports,
     output_digest,
     parameter_ports,
-    task_name,
 )
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Parameter, Plan, Step
 
 KINDS = ("Workflow", "WorkflowTemplate", "CronWorkflow")
-# Words of the language in which Argo writes what a task depends on: a task of that name cannot be depended on.
-_RESERVED = frozenset(["and", "contains", "else", "false", "if", "in", "let", "matches", "nil", "not", "or", "true"])
 LABEL = "headrace/pipeline"
 
 
@@ -92,7 +90,7 @@ def _usage(deployment: Deployment, kind: str, version: Version) -> list[Problem]
 def _document(
     plan: Plan, deployment: Deployment, kind: str, texts: Mapping[str, str], version: Version, memoize: bool
 ) -> dict[str, Any]:
-    name = task_name(plan.name)
+    name = pipeline_name(plan)
     labels = {LABEL: name}
     annotations = {LABEL: plan.name, "headrace/plan": _portable_digest(plan)}
     metadata = {"generateName": f"{name}-"} if kind == "Workflow" else {"name": name}
@@ -145,12 +143,6 @@ def _spec(plan: Plan, deployment: Deployment, texts: Mapping[str, str], memoize:
     dag = {"failFast": False, "tasks": [_task(step, names) for step in plan.steps]}
     steps = [StepTemplate(plan, step, deployment, names[step.id], memoize).document() for step in plan.steps]
     return {**spec, "templates": [{"name": entrypoint, "dag": dag}, *steps]}
-
-
-def task_names(plan: Plan) -> dict[str, str]:
-    """The task and template of each step, by the step's id."""
-    names = {step.id: task_name(step.id) for step in plan.steps}
-    return {id_: f"{name}-step" if name in _RESERVED else name for id_, name in names.items()}
 
 
 def _task(step: Step, names: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.kubeflow.argo.names import RESERVED
 from headrace.kubeflow.argo.tags import NODE_FIELDS, Scope, dangling, named, references, tags, texts
 
 Found = tuple[str, str]
@@ -15,8 +16,6 @@ Templates = Mapping[str, Mapping[str, Any]]
 FIELD_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 _RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
 _DEPENDS = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*)(?:\.([A-Z][a-zA-Z]+))?")
-# Words of the language in which Argo evaluates what a task depends on.
-RESERVED = frozenset(["and", "contains", "else", "false", "if", "in", "let", "matches", "nil", "not", "or", "true"])
 
 
 def dag(template: Mapping[str, Any], templates: Templates, place: str, scope: Scope) -> Iterator[Found]:

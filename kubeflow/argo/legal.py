@@ -37,7 +37,8 @@ def problems(plan: Plan, deployment: Deployment) -> list[Problem]:
         plan: The pipeline.
         deployment: Where it is to run.
     """
-    found = [Problem(what, fix, code="name") for what, fix in (*_deployment(deployment), *_parameters(plan))]
+    wrong = [*_pipeline(plan), *_deployment(deployment), *_parameters(plan)]
+    found = [Problem(what, fix, code="name") for what, fix in wrong]
     for step in plan.steps:
         where = plan.locations.get(step.id)
         wrong = [*_settings(deployment.settings_of(step)), *_interface(step), *_document(plan, step, deployment)]
@@ -65,6 +66,12 @@ def port(text: str) -> bool:
 
 def image(text: str) -> bool:
     return _IMAGE.fullmatch(text) is not None
+
+
+def _pipeline(plan: Plan) -> Iterator[Wrong]:
+    if "{{" in plan.name:
+        what = f"the pipeline's name {plan.name!r} contains '{{{{', which Argo takes for a template"
+        yield what, "write it without two braces in a row"
 
 
 def _deployment(deployment: Deployment) -> Iterator[Wrong]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.kubeflow.argo import expressions
+from headrace.kubeflow.argo.names import pipeline_name
 from headrace.kubeflow.deployment import Deployment
 from headrace.kubeflow.step_document import (
     VERDICT,
@@ -17,7 +18,6 @@ from headrace.kubeflow.step_document import (
     artifact_ports,
     output_digest,
     parameter_ports,
-    task_name,
 )
 from headrace.pipelines.plan import Const, Plan, Settings, Step
 
@@ -147,7 +147,7 @@ class StepTemplate:
         # A config map holds a megabyte, which is some 800 results, and a result that finds no place fails its step. So
         # there is one for each step and month; what an older one knows, the step itself finds in the pipeline root.
         month = "{{workflow.creationTimestamp.Y}}-{{workflow.creationTimestamp.m}}"
-        config_map = f"headrace-{task_name(self.plan.name)}-{self.name}-{month}"
+        config_map = f"headrace-{pipeline_name(self.plan)}-{self.name}-{month}"
         return {"key": key, "maxAge": "", "cache": {"configMap": {"name": config_map, "key": ""}}}
 
 

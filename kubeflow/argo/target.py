@@ -19,7 +19,9 @@ _CONSTRUCTS = {
     "setting timeout": Support("`activeDeadlineSeconds` of the template, counted for each attempt; whole seconds"),
     "setting cpu": Support("`resources.requests.cpu`, without a limit: idle cores are not withheld"),
     "setting memory": Support("`resources.requests.memory` and `resources.limits.memory`"),
-    "setting storage": Support("`resources.requests` and `resources.limits` of `ephemeral-storage`"),
+    "setting storage": Support(
+        "`resources.requests` and `resources.limits` of `ephemeral-storage`; Argo's own 120 MB in the pod count as well"
+    ),
     "setting gpu": Support("`resources.requests` and `resources.limits` of the accelerator"),
     "setting gpu_type": Support("the resource's name"),
     "setting cache": Support("`memoize`; and the step itself looks into the pipeline root"),

@@ -18,7 +18,7 @@ from tests.kubeflow.argo.conftest import Lint
 from tests.kubeflow.argo.plans import DEPLOYMENT, deployments, make_plan, make_step, plans
 
 QUICK = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -53,7 +53,7 @@ def test_every_step_arrives_whole(plan: Plan, deployment: Deployment, kind: str)
 def test_argos_linter_accepts_them(argo_lint: Lint):
     files: dict[str, str] = {}
 
-    @settings(QUICK, database=None, max_examples=30)
+    @settings(QUICK, database=None, max_examples=20)
     @given(plans(), deployments(), st.sampled_from(KINDS))
     def collect(plan: Plan, deployment: Deployment, kind: str) -> None:
         # The linter takes no two files of one name.
