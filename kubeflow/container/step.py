@@ -32,7 +32,7 @@ from headrace.kubeflow.step_document import StepDocument, parameter_ports
 from headrace.pipelines import storage
 from headrace.pipelines.artifact import MANIFEST
 from headrace.pipelines.errors import HeadraceError
-from headrace.pipelines.execution import StepError, StepRequest, StepResult
+from headrace.pipelines.execution import StepError, StepRequest, StepResult, describe
 from headrace.pipelines.plan import Parameter, Plan
 from headrace.pipelines.runner.options import Place, RunOptions
 from headrace.pipelines.runner.step_planning import PlannedStep, StoreMemo, step_request
@@ -93,13 +93,20 @@ class ContainerStep:
             except Interrupted:
                 return self._interrupted()
             except HeadraceError as error:
-                return self._failed(StepError(type(error).__name__, str(error), ""), before_start=True)
+                return self._failed(StepError(type(error).__name__, str(error), ""))
+            except Exception as error:
+                # Such as a bucket that is not there, or that may not be written to.
+                found = describe(error)
+                message = f"{found.type}: {found.message} (pipeline root {self.place.root})"
+                return self._failed(replace(found, message=message))
 
     def _run(self, watcher: Watcher) -> int:
         given = self.io.given()
         given = replace(given, attempt=self._first_unused(given))
-        self.key = StepKey(given.run, self.step.id, "", given.attempt)
         store = self._join_store(given)
+        if self.report is not None:
+            given = replace(given, attempt=self.report.attempt)
+        self.key = StepKey(given.run, self.step.id, "", given.attempt)
         memo = StoreMemo(store) if store is not None else None
         try:
             planned = plan_given(self.document, given, root=self.place.root, project=self.place.project, memo=memo)
@@ -146,8 +153,7 @@ class ContainerStep:
             root=self.place.root,
             target=self.place.target,
         )
-        attempt = self.report.join(self._parameters(given), given.attempt)
-        self.key = self.key._replace(attempt=attempt)
+        self.report.join(self._parameters(given), given.attempt)
         return store
 
     def _parameters(self, given: Given) -> dict[str, Any]:
@@ -249,11 +255,11 @@ class ContainerStep:
         self._say(f"{self.step.id} skipped: {why}")
         return 0
 
-    def _failed(self, error: StepError, result: StepResult | None = None, *, before_start: bool = False) -> int:
-        if self.report is not None and before_start:
-            self.report.failed_before_start(asdict(error))
-        elif self.report is not None and result is not None:
+    def _failed(self, error: StepError, result: StepResult | None = None) -> int:
+        if self.report is not None and result is not None:
             self.report.finish(result, StepState.FAILED)
+        elif self.report is not None:
+            self.report.failed(asdict(error))
         self._say(error_message(self.step.id, error))
         return 1
 

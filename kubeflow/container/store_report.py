@@ -43,8 +43,8 @@ class StoreReport:
         self._told = 0.0
         self.attempt = 1
 
-    def join(self, parameters: Mapping[str, Any], attempt: int) -> int:
-        """Records the run, if no other step has; gives the number of this attempt.
+    def join(self, parameters: Mapping[str, Any], attempt: int) -> None:
+        """Records the run, if no other step has; `attempt` is then the number of this attempt.
 
         Raises:
             StoreError: The store cannot be reached.
@@ -52,7 +52,6 @@ class StoreReport:
         labels = {"target": self._target}
         self._store.join_run(self._run, self._pipeline, root=self._root, parameters=parameters, labels=labels)
         self.attempt = max(attempt, self._store.next_attempt(self._run, self._step))
-        return self.attempt
 
     def start(self, planned: PlannedStep) -> None:
         """Records that the step starts.
@@ -74,18 +73,21 @@ class StoreReport:
 
     def progress(self, event: Mapping[str, Any]) -> None:
         """Passes on what a step says of itself, now and then."""
-        if self._number is not None and time.monotonic() - self._told > PROGRESS_SECONDS:
+        number = self._number
+        if number is not None and time.monotonic() - self._told > PROGRESS_SECONDS:
             self._told = time.monotonic()
             said = {"rows": int(event["done"])} if event.get("unit") == "rows" else {}
-            self._tell(lambda number: self._store.report_progress(number, said), tries=1)
+            self._tell(lambda: self._store.report_progress(number, said), tries=1)
 
     def finish(self, result: StepResult, state: StepState, reason: str = "") -> None:
         """Records how the step ended."""
         outputs = {name: [self._new(record)] for name, record in result.outputs.items()}
         error = asdict(result.error) if result.error is not None else None
         told = {"cache_reason": reason, "rows": None, "warnings": list(result.warnings)}
+        number = self._number
+        assert number is not None
         self._tell(
-            lambda number: self._store.finish_step(
+            lambda: self._store.finish_step(
                 number,
                 state,
                 outputs=outputs,
@@ -96,7 +98,7 @@ class StoreReport:
                 progress=told,
             )
         )
-        self._tell(lambda _: self._store.settle_run(self._run))
+        self._tell(self._settle)
 
     def cached(self, planned: PlannedStep, result: StepResult, reason: str) -> None:
         """Records a step whose outputs were made before.
@@ -107,12 +109,12 @@ class StoreReport:
         self.start(planned)
         self.finish(result, StepState.CACHED, reason)
 
-    def failed_before_start(self, error: Mapping[str, Any]) -> None:
-        """Records a step whose files, parameters or code were wrong before it could start."""
-        attempt = self.attempt
-        self._number = self._store.start_step(self._run, self._step, component=self._component, attempt=attempt)
-        self._tell(lambda number: self._store.finish_step(number, StepState.FAILED, error=error))
-        self._tell(lambda _: self._store.settle_run(self._run))
+    def failed(self, error: Mapping[str, Any]) -> None:
+        """Records a step whose files, parameters or code were wrong, or whose results could not be kept."""
+        if self._number is None:
+            self._tell(lambda: self._begin(), tries=1)
+        self._tell(lambda: self._end(StepState.FAILED, error), tries=1)
+        self._tell(self._settle, tries=1)
 
     def skipped(self, reason: str) -> None:
         """Records a step that could not run because something was not made."""
@@ -123,15 +125,24 @@ class StoreReport:
     def interrupted(self) -> None:
         """Records that the step was ended from outside."""
         error = {"message": "the container was asked to end"}
-        self._tell(lambda number: self._store.finish_step(number, StepState.INTERRUPTED, error=error), tries=1)
-        self._tell(lambda _: self._store.settle_run(self._run), tries=1)
+        self._tell(lambda: self._end(StepState.INTERRUPTED, error), tries=1)
+        self._tell(self._settle, tries=1)
 
-    def _tell(self, say: Callable[[int], Any], tries: int = TRIES) -> None:
+    def _begin(self) -> None:
+        self._number = self._store.start_step(self._run, self._step, component=self._component, attempt=self.attempt)
+
+    def _end(self, state: StepState, error: Mapping[str, Any]) -> None:
+        if self._number is not None:
+            self._store.finish_step(self._number, state, error=error)
+
+    def _settle(self) -> None:
+        self._store.settle_run(self._run)
+
+    def _tell(self, say: Callable[[], Any], tries: int = TRIES) -> None:
         """Tells the store; when it cannot be told, the log is, and the step goes on."""
         for left in reversed(range(tries)):
             try:
-                if self._number is not None:
-                    say(self._number)
+                say()
                 return
             except StoreError as error:
                 if not left:

@@ -126,3 +126,15 @@ def test_a_store_that_cannot_be_reached_fails_the_step_before_it_works(
     outcome = argo.run_step(plan, plan.step("First"), "r1", {"n": 1}, {})
     assert outcome.code == 1 and "StoreError" not in outcome.message
     assert "postgresql://nobody@127.0.0.1:1/nothing" in outcome.message and "fix:" in outcome.message
+
+
+def test_a_root_that_is_not_there_says_so_in_the_message_and_to_the_store(
+    load: Callable[[str], Plan], argo: Cluster, tmp_path: Path
+) -> None:
+    plan, store = load("flow"), tmp_path / "store.db"
+    argo.more, argo.root = (f"--store={store}",), "/proc/no/such/folder"
+    outcome = argo.run_step(plan, plan.step("First"), "r1", {"n": 1}, {})
+    assert outcome.code == 1 and "/proc/no/such/folder" in outcome.message
+    with Store.open(store) as opened:
+        assert [step.state.value for step in opened.steps("r1")] == ["failed"]
+        assert opened.run("r1").state.value == "failed"
