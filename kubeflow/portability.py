@@ -130,7 +130,8 @@ def _refused(target: Target, construct: str) -> bool:
 def _problem(target: Target, construct: str, who: str, where: Location | None) -> Problem:
     support = target.constructs[construct]
     what = f"{who}{target.name} cannot express {CONSTRUCTS[construct]}: {support.refusal(target.server)}"
-    return Problem(what, support.fix, where, f"not-in-{target.name}")
+    newer = f"update the server, and say so: --{target.name}-version {_dotted(support.since)}" if support.since else ""
+    return Problem(what, support.fix or newer, where, f"not-in-{target.name}")
 
 
 def _constructs(plan: Plan, deployment: Deployment | None) -> Iterator[tuple[str, str, Location | None]]:

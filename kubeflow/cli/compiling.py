@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from headrace.kubeflow.compile import compile_all, compile_plan, target_of
@@ -94,9 +95,9 @@ def compile_for(arguments: argparse.Namespace, plan: Plan, kind: str | None = No
     """Compiles a pipeline that is on its way to a server."""
     deployment = deployment_of(arguments)
     version = version_of(arguments)
-    text = compile_plan(
-        plan, deployment, target=arguments.target, kind=kind, version=version, memoize=arguments.memoize
-    )
+    # When it runs is said to the server; what runs is the same at any time.
+    timeless = replace(deployment, schedule=None) if kind != "CronWorkflow" else deployment
+    text = compile_plan(plan, timeless, target=arguments.target, kind=kind, version=version, memoize=arguments.memoize)
     return text, deployment
 
 

@@ -57,7 +57,7 @@ def schedule(arguments: argparse.Namespace) -> int:
         _client(arguments).unschedule(arguments.delete, experiment=arguments.experiment)
         print(f"{arguments.delete}: its schedule is ended")
         return 0
-    compiled, deployment = _compiled(arguments, kind="CronWorkflow" if arguments.target == "argo" else None)
+    compiled, deployment = _compiled(arguments)
     times = _times(arguments, compiled, deployment)
     client = _client(arguments, compiled, deployment)
     more = {"experiment": arguments.experiment, "service_account": arguments.service_account}

@@ -26,6 +26,7 @@ from headrace.kubeflow.client.kfp_runs import (
 from headrace.kubeflow.client.run_status import RunStatus, StepStatus
 from headrace.kubeflow.client.server_errors import bound, explained
 from headrace.kubeflow.deployment import Schedule
+from headrace.kubeflow.kfp.refusals import schedule_refusals
 from headrace.pipelines.errors import ClusterError, MissingExtra
 
 # Where a run goes that names no experiment; Kubeflow makes it when it is installed.
@@ -146,12 +147,8 @@ class KfpClient:
         service_account: str | None = None,
     ) -> str:
         """Makes a recurring run. The server reads its times in its own time zone, which is UTC unless it was told."""
-        if schedule.timezone != "UTC":
-            what = f"Kubeflow Pipelines has no time zone for a schedule, received {schedule.timezone}"
-            raise ClusterError(what, "write the hours in UTC and leave --timezone out, or use --target argo")
-        if schedule.concurrency == "Replace":
-            what = "Kubeflow Pipelines cannot end a run when the next is due"
-            raise ClusterError(what, "--concurrency Forbid or Allow, or use --target argo")
+        for what, fix in schedule_refusals(schedule):
+            raise ClusterError(what, fix)
         values, name = compiled.kfp_values(parameters), name or compiled.name
         size = len(compiled.text.encode())
         with self._explained(f"scheduling {name}", size=size), _on_disk(compiled) as path, _quiet():

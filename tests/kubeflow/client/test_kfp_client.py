@@ -297,8 +297,8 @@ def test_a_schedule_replaces_the_one_of_its_name(kfp):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--cron", "0 6 * * *", "--timezone", "Europe/Zurich"), "has no time zone"),
-        (("--cron", "0 6 * * *", "--concurrency", "Replace"), "cannot end a run when the next is due"),
+        (("--cron", "0 6 * * *", "--timezone", "Europe/Zurich"), "has one time zone for all recurring runs"),
+        (("--cron", "0 6 * * *", "--concurrency", "Replace"), "cannot replace a run that is not done"),
         (("--cron", "6 o'clock"), "expected five fields"),
         (("--cron", "0 6 * * *", "--timezone", "Mars/Crater"), "unknown time zone 'Mars/Crater'"),
         ((), "not said when to run"),
