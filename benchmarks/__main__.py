@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "statistics_pass": [],
     "transform_pass": [],
     "evaluate": [],
+    "serve": [],
     "small_steps": [],
     "wide_one_hot": [],
     "scale": ["1", "3"],

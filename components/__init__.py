@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.components.importer import Importer as Importer
+    from headrace.components.infra_validator import InfraValidator as InfraValidator
     from headrace.components.pusher import Filesystem as Filesystem
     from headrace.components.pusher import Pusher as Pusher
     from headrace.components.resolver import Resolver as Resolver
+    from headrace.components.skew_validator import SkewValidator as SkewValidator
     from headrace.components.trainer import Trainer as Trainer
     from headrace.components.transform import Transform as Transform
 
@@ -21,10 +23,12 @@ _WHERE = {
     "Filesystem": "pusher",
     "ImportSchemaGen": "import_schema_gen",
     "Importer": "importer",
+    "InfraValidator": "infra_validator",
     "ParquetExampleGen": "parquet_example_gen",
     "Pusher": "pusher",
     "Resolver": "resolver",
     "SchemaGen": "schema_gen",
+    "SkewValidator": "skew_validator",
     "SqlExampleGen": "sql_example_gen",
     "StatisticsGen": "statistics_gen",
     "Trainer": "trainer",

@@ -15,6 +15,7 @@ from headrace.components import (
     ExampleValidator,
     Importer,
     ImportSchemaGen,
+    InfraValidator,
     ParquetExampleGen,
     Pusher,
     Resolver,
@@ -68,6 +69,7 @@ def cases(tmp_path_factory) -> Mapping[str, Case]:
         batch_size=32,
     ).model
     blessing = add(Evaluator, examples=examples, model=model, slices=["carrier"]).blessing
+    add(InfraValidator, model=model, examples=examples, rows=10)
     add(BulkInferrer, examples=examples, model=model, output_columns=["id"])
     add(Pusher, model=model, model_blessing=blessing, push_destination=Filesystem(str(folder / "serving")))
     return made

@@ -93,6 +93,8 @@ def read_warmup(file: Path) -> list[tuple[str, Arrays]]:
         raise ValueError(
             f"{file}: expected TFRecord of PredictionLog, received what cannot be read: {error}"
         ) from error
+    if not found:
+        raise ValueError(f"{file}: expected TFRecord of PredictionLog, received a file without a predict request")
     return found
 
 
