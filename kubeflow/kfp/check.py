@@ -233,7 +233,9 @@ def _size_problems(spec: Mapping[str, Any], platforms: list[Any]) -> Found:
 
     components = spec.get("components", {})
     executors = spec.get("deploymentSpec", {}).get("executors", {})
-    total = size(spec.get("root", {}).get("inputDefinitions", {})) + sum(map(size, components.values()))
+    # Two annotations for each component, whose names count as well.
+    total = 2 * sum(len("pipelines.kubeflow.org/implementations-") + len(name) for name in components)
+    total += size(spec.get("root", {}).get("inputDefinitions", {})) + sum(map(size, components.values()))
     # The root's tasks are in its component's annotation, and once more in the workflow's templates.
     total += size(spec.get("root", {}).get("dag", {}))
     total += sum(size(executor.get("container", {})) for executor in executors.values())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.kubeflow.kfp.container_spec import RUN_ID
+from headrace.kubeflow.kfp.parameter_types import not_stored
 
 _OPEN = re.compile(r"\{\{(.*?)\}\}|\{\{", re.DOTALL)
 _INPUT = re.compile(r"\$\.inputs\.(parameters|artifacts)\['([^']*)'\](\.uri|\.path|\.metadata.*|\.json_escape\[\d\])?")
@@ -50,6 +51,8 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def _text_problems(place: str, text: str, components: list[Mapping[str, Any]] | None) -> Iterator[tuple[str, str]]:
     """Problems of a text; of one in which templates have no meaning, where `components` is None, each of them."""
+    if character := not_stored(text):
+        yield place, f"the server cannot store the character {character!r} in {_short(text)!r}"
     for found in _OPEN.finditer(text):
         template = found[1]
         if template is None or components is None:

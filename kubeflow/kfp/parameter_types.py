@@ -6,12 +6,14 @@ the text of its JSON.
 KFP's server, its driver and its launcher replace templates in the values of a pipeline's parameters: Argo what is in
 `{{...}}`, the launcher `{{$...}}` in what it has put in place itself, in an order that changes from run to run, and
 Kubernetes `$(...)` and `$$` in the arguments of both their pods. Nothing can make a value inert that KFP's user sees,
-so that such texts are refused.
+so that such texts are refused. So are characters that the server cannot store: it writes the pipeline as YAML, and
+keeps an empty one where that fails.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_origin
 
@@ -21,6 +23,7 @@ from headrace.pipelines.parameter_values import NotAllowed, encode, parse_text
 
 _SIMPLE = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN"}
 _TEMPLATES = ("{{", "$(", "$$")
+_NOT_STORED = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
 _EXACT = 2**53
 # The `parameterType` of an output parameter of a step: its inert JSON. No type of KFP holds every whole number, and
 # none says that there is no value, as of a step that was skipped.
@@ -92,7 +95,7 @@ def require_safe(value: Any) -> None:
     """Refuses a value of which KFP would make another.
 
     Raises:
-        NotAllowed: It has a template in it, half of a surrogate pair, or a whole number beyond 2**53.
+        NotAllowed: It has a template in it, a character that is not stored, or a whole number beyond 2**53.
     """
     for leaf in _leaves(value):
         if not isinstance(leaf, str):
@@ -101,8 +104,18 @@ def require_safe(value: Any) -> None:
         if found := next((template for template in _TEMPLATES if template in leaf), None):
             fix = "take it from a constant of a step, which arrives as it is written"
             raise NotAllowed(f"KFP replaces what follows {found!r} in the value of a parameter, received {leaf!r}", fix)
-        if any("\ud800" <= char <= "\udfff" for char in leaf):
-            raise NotAllowed(f"expected text, received half of a surrogate pair in {leaf!r}", "correct it")
+        if character := not_stored(leaf):
+            raise NotAllowed(f"KFP cannot store the character {character!r}, received {leaf!r}", "leave it out")
+
+
+def not_stored(text: str) -> str | None:
+    """The first character of a text that KFP's server cannot store, if there is one.
+
+    >>> not_stored("line\u2028line"), not_stored("two\\nlines")
+    ('\\u2028', None)
+    """
+    found = _NOT_STORED.search(text)
+    return found[0] if found else None
 
 
 def _require_exact(value: Any) -> None:

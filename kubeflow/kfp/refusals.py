@@ -8,7 +8,7 @@ from typing import Any
 from headrace.kubeflow.deployment import Deployment, Schedule
 from headrace.kubeflow.kfp import platform_spec
 from headrace.kubeflow.kfp.container_spec import RUN_VARIABLE, quantity
-from headrace.kubeflow.kfp.parameter_types import parameter_to_kfp, require_safe
+from headrace.kubeflow.kfp.parameter_types import not_stored, parameter_to_kfp, require_safe
 from headrace.kubeflow.kfp.target import VOLUMES
 from headrace.kubeflow.portability import Target, problems
 from headrace.kubeflow.step_document import task_name
@@ -81,13 +81,26 @@ def _values(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.timeout is not None and settings.timeout <= 0:
         yield "a timeout of 0 seconds would end no attempt", "leave it out, or write a positive number"
     for name, value in settings.to_json().items():
-        if any("\ud800" <= char <= "\udfff" for char in str(value)):
-            yield f"the setting {name!r} has half of a surrogate pair in it", "correct it"
+        # Arguments for Beam are in the step's document, whose text is ASCII.
+        if name != "beam_args" and (character := next(filter(None, map(not_stored, _texts(value))), None)):
+            yield f"the setting {name!r} has the character {character!r} in it, which KFP cannot store", "leave it out"
     for pairs in (settings.env, settings.secrets, settings.config_maps, settings.pod_fields):
         if RUN_VARIABLE in dict(pairs):
             yield f"the variable {RUN_VARIABLE} holds the run's id", "give it another name"
     if settings.image is not None:
         yield from _safe("image", settings.image)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def _parameters(plan: Plan, given: Mapping[str, Any]) -> Iterator[Problem]:

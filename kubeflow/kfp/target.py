@@ -17,6 +17,12 @@ _NODES = "not compiled to KFP yet"
 _FLAT = "write the steps out without it, or run the pipeline locally"
 
 
+def _version(text: str) -> Version:
+    """The numbers of a version; none of what is not one."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+
+
 def target(version: str = DEFAULT) -> Target:
     """Gives the target of a server.
 
@@ -26,11 +32,10 @@ def target(version: str = DEFAULT) -> Target:
     Raises:
         PipelineError: It is no version, or one that is too old.
     """
-    parts = version.removeprefix("v").split(".")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+    server = _version(version.removeprefix("v"))
+    if len(server) != 3:
         what = f"expected a version of Kubeflow Pipelines such as {DEFAULT}, received {version!r}"
         raise PipelineError(Problem(what, f"--kfp-version {DEFAULT}", code="kfp-version"))
-    server = tuple(map(int, parts))
     if server < OLDEST:
         what = f"Kubeflow Pipelines {version} is older than {DEFAULT}, the oldest that Headrace compiles for"
         raise PipelineError(Problem(what, "update Kubeflow Pipelines", code="kfp-version"))
@@ -40,11 +45,15 @@ def target(version: str = DEFAULT) -> Target:
 # The name that every target's module has.
 TARGET = target
 
+
+def _since(version: str, how: str) -> Support:
+    fix = f"update Kubeflow Pipelines, and compile with --kfp-version {version}"
+    return Support(how, fix, _version(version))
+
+
 CONSTRUCTS: dict[str, Support] = {
-    "setting retries": Support(
-        "`retryPolicy.maxRetryCount` of the task; before, the server ignored it", since=(2, 4, 1)
-    ),
-    "setting retry_wait": Support("`retryPolicy.backoffDuration` in whole seconds, rounded up", since=(2, 4, 1)),
+    "setting retries": _since("2.4.1", "`retryPolicy.maxRetryCount` of the task; before, the server ignored it"),
+    "setting retry_wait": _since("2.4.1", "`retryPolicy.backoffDuration` in whole seconds, rounded up"),
     "setting timeout": Support("coreutils' `timeout` before the container's command"),
     "setting cpu": Support("the container's `resources.cpuRequest`"),
     "setting memory": Support("`resources.memoryRequest` and `memoryLimit`"),
@@ -54,23 +63,23 @@ CONSTRUCTS: dict[str, Support] = {
     "setting cache": Support("the task's `cachingOptions.enableCache`"),
     "setting env": Support("the container's `env`"),
     "setting secrets": Support("platform spec: `secretAsEnv`"),
-    "setting config_maps": Support("platform spec: `configMapAsEnv`", since=(2, 1, 0)),
-    "setting pod_fields": Support("platform spec: `fieldPathAsEnv`", since=(2, 1, 0)),
+    "setting config_maps": _since("2.1.0", "platform spec: `configMapAsEnv`"),
+    "setting pod_fields": _since("2.1.0", "platform spec: `fieldPathAsEnv`"),
     "setting volumes": Support(
         "platform spec: `pvcMount`, `secretAsVolume`; since 2.1.0 `configMapAsVolume`, since 2.3.0 `emptyDirMounts`"
     ),
     "setting node_selector": Support("platform spec: `nodeSelector`"),
-    "setting tolerations": Support("platform spec: `tolerations`", since=(2, 1, 0)),
+    "setting tolerations": _since("2.1.0", "platform spec: `tolerations`"),
     # From 2.1.0 on, one template served all steps and had the labels of the first.
-    "setting labels": Support("platform spec: `podMetadata.labels`", since=(2, 14, 0)),
-    "setting annotations": Support("platform spec: `podMetadata.annotations`", since=(2, 14, 0)),
+    "setting labels": _since("2.14.0", "platform spec: `podMetadata.labels`"),
+    "setting annotations": _since("2.14.0", "platform spec: `podMetadata.annotations`"),
     "setting image": Support("the container's `image`"),
     "setting beam_args": Support("the step's document"),
     "deployment namespace": Support(_RUN),
     "deployment service_account": Support(_RUN),
-    "deployment image_pull_secrets": Support("platform spec: `imagePullSecret`", since=(2, 1, 0)),
+    "deployment image_pull_secrets": _since("2.1.0", "platform spec: `imagePullSecret`"),
     "deployment parallelism": Support(_LATER, "limit the pods of the namespace with a ResourceQuota"),
-    "deployment ttl": Support("platform spec: `pipelineConfig.resourceTtlOnCompletion`", since=(2, 17, 0)),
+    "deployment ttl": _since("2.17.0", "platform spec: `pipelineConfig.resourceTtlOnCompletion`"),
     "deployment pod_gc": Support(_LATER, "leave it out: KFP's persistence agent deletes finished workflows"),
     "deployment schedule": Support(f"a recurring run; {_RUN}"),
     "node condition": Support(_NODES, _FLAT),

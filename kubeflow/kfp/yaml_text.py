@@ -1,51 +1,69 @@
-"""YAML that every reader takes alike: PyYAML, which knows YAML 1.1, and Go's library of KFP's server, which knows 1.2.
+"""Documents of KFP's IR as YAML, in block style, keys sorted, one line a value.
 
-What one takes for a string and the other for a number, a boolean or a date (`no`, `1e3`, `0o17`, `2024-01-01`) is
-quoted, as is all that is not a plain name.
+A string is quoted unless every reader takes it for one: PyYAML, which knows YAML 1.1, and Go's library of KFP's server,
+which knows 1.2, differ on `no`, `1e3`, `0o17` and `2024-01-01`. PyYAML itself writes plain what Go takes for a number,
+and its two writers, the one in C and the one in Python, differ in empty keys.
 """
 
 from __future__ import annotations
 
-import functools
-import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
-# The C writer takes a tenth of the time; both write the same.
-_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+from headrace.kubeflow.argo.yaml_text import scalar
 
 
-class _Dumper(_Base):  # type: ignore[misc]
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+def yaml_text(*documents: Mapping[str, Any]) -> str:
+    """Writes documents of mappings, lists, strings, numbers, booleans and None; equal ones give equal bytes.
 
-
-def _string(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _is_plain(text) else '"')
-
-
-@functools.lru_cache(maxsize=10_000)
-def _is_plain(text: str) -> bool:
-    return _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
-
-
-_Dumper.add_representer(str, _string)
-
-
-def yaml_text(*documents: Any) -> str:
-    """Writes documents: keys sorted, ASCII, a scalar on one line.
-
-    >>> print(yaml_text({"b": "no", "a": ["1e3", True, 2]}), end="")
+    >>> print(yaml_text({"b": "no", "a": ["1e3", True, [2.0, []], None]}), end="")
     a:
     - "1e3"
     - true
-    - 2
+    - - 2.0
+      - []
+    - null
     b: "no"
     """
-    text: str = yaml.dump_all(
-        documents, Dumper=_Dumper, sort_keys=True, width=2**31 - 1, allow_unicode=False, default_flow_style=False
-    )
-    return text
+    return "---\n".join("".join(f"{line}\n" for line in _lines(document)) for document in documents)
+
+
+def _lines(value: Any) -> Iterator[str]:
+    """The lines of a mapping or a list that is not empty, or the one line of anything else."""
+    if isinstance(value, Mapping) and value:
+        for key in sorted(value):
+            item = value[key]
+            if not isinstance(item, Mapping | list) or not item:
+                yield f"{scalar(key)}: {_leaf(item)}"
+                continue
+            yield f"{scalar(key)}:"
+            # A list's hyphens are indent enough.
+            indent = "" if isinstance(item, list) else "  "
+            for line in _lines(item):
+                yield indent + line
+    elif isinstance(value, list) and value:
+        for item in value:
+            before = "- "
+            for line in _lines(item):
+                yield before + line
+                before = "  "
+    else:
+        yield _leaf(value)
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, str):
+        return scalar(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        # YAML 1.1 knows no number with an exponent and no point.
+        text = repr(value)
+        return text if "." in text else text.replace("e", ".0e")
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{}"
+    if isinstance(value, list):
+        return "[]"
+    raise TypeError(f"expected a value of JSON, received {value!r}")

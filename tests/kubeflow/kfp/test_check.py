@@ -258,6 +258,11 @@ MUTATIONS: dict[str, tuple[Mutation, str, str]] = {
         "deploymentSpec.executors.exec-join.container.env[1].value",
         "'{{' opens a template",
     ),
+    "a character that is not stored": (
+        lambda spec: _container(spec)["env"].append({"name": "A", "value": "line\u2028line"}),
+        "deploymentSpec.executors.exec-join.container.env[1].value",
+        "the server cannot store the character '\\u2028'",
+    ),
     "a negative number of retries": (
         lambda spec: _task(spec).update(retryPolicy={"maxRetryCount": -1}),
         "root.dag.tasks.join.retryPolicy.maxRetryCount",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from headrace.kubeflow.deployment import Deployment, Schedule
 from headrace.kubeflow.kfp.compile import compile_kfp
+from headrace.kubeflow.kfp.parameter_types import not_stored
 from headrace.kubeflow.kfp.target import target
 from headrace.kubeflow.portability import CONSTRUCTS
 from headrace.kubeflow.step_document import StepDocument
@@ -201,6 +202,8 @@ def test_hostile_text_in_a_default_arrives_or_is_refused(text: str) -> None:
     )
     if any(template in text for template in ("{{", "$(", "$$")):
         assert problems(plan).count("KFP replaces what follows") == 2
+    elif not_stored(text):
+        assert problems(plan).count("KFP cannot store the character") == 2
     else:
         declared = spec(plan)["root"]["inputDefinitions"]["parameters"]
         assert (declared["p"]["defaultValue"], declared["l"]["defaultValue"]) == (text, [text])
@@ -208,6 +211,9 @@ def test_hostile_text_in_a_default_arrives_or_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "{{" not in text])
 def test_hostile_text_in_the_environment_arrives(text: str) -> None:
+    if not_stored(text):
+        assert "which KFP cannot store" in problems(one_step(env={"A": text}))
+        return
     [entry] = container(one_step(env={"A": text}))["env"][1:]
     assert expanded(expanded(entry["value"])) == text
 
