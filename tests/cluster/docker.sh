@@ -44,7 +44,7 @@ down() {
   ! [ -f "$S/watch.pid" ] || [ "$(cat "$S/watch.pid")" = "${1:-}" ] || kill "$(cat "$S/watch.pid")" 2>/dev/null || true
   if pid=$(ours); then # it ends its containers, and then itself
     kill "$pid"
-    waitfor 30 sh -c "! kill -0 $pid"
+    waitfor 300 sh -c "! kill -0 $pid"
   fi
   for _ in $(seq 10); do
     pid=$(left)
@@ -77,7 +77,7 @@ case ${1:-} in
         echo $! >"$S/watch.pid"
       fi
     fi
-    waitfor 30 "$docker" version
+    waitfor 300 "$docker" version
     base_image
     echo "DOCKER_HOST=$DOCKER_HOST"
     ;;

@@ -42,15 +42,17 @@ check_machine() {
 in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
 kc() { in_ns "$H/bin/kubectl" "$@"; }
 ctrd() { ctr -a "$R/containerd.sock" -n k8s.io "$@"; }
-# waitfor SECONDS CMD...: until CMD succeeds
+# waitfor SECONDS CMD...: until CMD succeeds; the limits are for a machine that has much else to do
 waitfor() {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + $1)) said
   shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || die "timed out: $*"
+  until said=$("$@" 2>&1); do
+    [ $SECONDS -lt $end ] || die "timed out: $*: ${said##*$'\n'}"
     sleep 0.2
   done
 }
+# applied ARGS...: kubectl apply, again where a busy API server was too slow to answer
+applied() { waitfor 600 kc apply --server-side --force-conflicts "$@"; }
 # start NAME CMD...: run CMD in the namespace, in a session of its own
 start() {
   local n=$1

@@ -97,16 +97,16 @@ state = "$R/containerd-state"
   containerd = {snapshotter = "overlayfs", runtimes = {runc = {runtime_type = "io.containerd.runc.v2"}}}
 Y
   start containerd containerd --config "$R/containerd.toml"
-  waitfor 30 ctrd version
+  waitfor 300 ctrd version
   local left
   left=$(ctrd containers ls -q)
   [ -n "$left" ] || return 0
   # the pods of a cluster that was killed: forgotten before the kubelet sees them
   xargs -r -n 50 ctr -a "$R/containerd.sock" -n k8s.io containers rm <<<"$left" >/dev/null 2>&1 || true
   kill "$(cat "$R/containerd.pid")"
-  waitfor 20 sh -c "! kill -0 $(cat "$R/containerd.pid")"
+  waitfor 60 sh -c "! kill -0 $(cat "$R/containerd.pid")"
   start containerd containerd --config "$R/containerd.toml"
-  waitfor 30 ctrd version
+  waitfor 300 ctrd version
 }
 
 base_images() {
@@ -173,11 +173,13 @@ Y
   start kube-proxy "$B/kube-proxy" --config "$R/proxy.yaml"
 }
 
-argo() { # its own CRDs and RBAC; the controller runs outside the cluster
+# Its own CRDs and RBAC; the controller runs outside the cluster. Argo's own manifests install the minimal CRDs; the full ones,
+# with HEADRACE_CLUSTER_CRDS=full, let the API server refuse wrong types, and take it 10 s and 1 GiB more.
+argo() {
   local manifests=$H/src/argo/manifests crds
+  crds=("$manifests/base/crds/${HEADRACE_CLUSTER_CRDS:-minimal}"/argoproj*.yaml)
+  applied "${crds[@]/#/--filename=}"
   kc create namespace argo >/dev/null
-  crds=("$manifests/base/crds/full"/argoproj*.yaml)
-  kc create "${crds[@]/#/--filename=}" >/dev/null
   python3 - "$manifests/quick-start-minimal.yaml" >"$R/argo.yaml" <<'P'
 import re, sys
 keep = "ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "PriorityClass"
@@ -206,8 +208,8 @@ kind: Secret
 metadata: {name: s3}
 stringData: {accesskey: $S3_KEY, secretkey: $S3_SECRET}
 Y
-  kc -n argo apply -f "$R/argo.yaml" >/dev/null
-  kc wait --for=condition=Established --timeout=60s crd --all >/dev/null
+  applied -n argo -f "$R/argo.yaml"
+  kc wait --for=condition=Established --timeout=600s crd --all >/dev/null
   start workflow-controller env LEADER_ELECTION_DISABLE=true DEFAULT_REQUEUE_TIME=100ms CRON_SYNC_PERIOD=1s \
     "$B/workflow-controller" --kubeconfig "$KUBECONFIG" --configmap workflow-controller-configmap \
     --executor-image $IMG/argoexec:1 --executor-image-pull-policy IfNotPresent --qps 100 --burst 200
@@ -241,15 +243,15 @@ else
   s3_server
   containerd_
   base_images
-  waitfor 120 kc get --raw /readyz
+  waitfor 600 kc get --raw /readyz
   say "Kubernetes API ready"
   controllers
   node
   argo
   say "Argo started"
-  waitfor 60 s3_bucket argo
-  waitfor 60 kc wait --for=condition=Ready --timeout=10s node node1
-  waitfor 60 kc -n argo get serviceaccount default
+  waitfor 600 s3_bucket argo
+  waitfor 600 kc wait --for=condition=Ready --timeout=10s node node1
+  waitfor 600 kc -n argo get serviceaccount default
   touch "$R/ok"
   rm "$R/up.pid"
   say "up: KUBECONFIG=$KUBECONFIG, S3 at http://127.0.0.1:$((PORT + 1))"

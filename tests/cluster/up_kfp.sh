@@ -13,7 +13,7 @@ fi
 for n in kfp-mariadb kfp-mlmd "fwd-in-$((PORT + 2))" "fwd-$((PORT + 2))"; do
   [ ! -f "$R/$n.pid" ] || kill "$(cat "$R/$n.pid")" 2>/dev/null || true
 done
-kc delete namespace kubeflow --ignore-not-found --timeout=120s >/dev/null
+kc delete namespace kubeflow --ignore-not-found --timeout=600s >/dev/null
 rm -rf "$R/kfp" "$R/fwd-$((PORT + 2)).sock"
 
 image=$H/img/${IMG}_kfp_1.tar # one for all its programs
@@ -34,19 +34,19 @@ printf '%s;\n' 'CREATE USER IF NOT EXISTS kfp' 'GRANT ALL ON *.* TO kfp' >"$R/kf
 start kfp-mariadb mariadbd --no-defaults --user=root --datadir="$R/kfp/db" --socket="$R/kfp/db.sock" \
   --pid-file="$R/kfp/db.pid" --bind-address="$IP" --skip-name-resolve --init-file="$R/kfp/init.sql"
 start kfp-mlmd "$H/venv-mlmd/bin/python" "$HERE/metadata_server.py" 8080 "$R/kfp/mlmd.sqlite"
-waitfor 30 in_ns socat -u OPEN:/dev/null "TCP:$IP:3306"
-waitfor 30 in_ns socat -u OPEN:/dev/null "TCP:$IP:8080"
+waitfor 300 in_ns socat -u OPEN:/dev/null "TCP:$IP:3306"
+waitfor 300 in_ns socat -u OPEN:/dev/null "TCP:$IP:8080"
 s3_bucket mlpipeline >/dev/null 2>&1 || true # is there already, if an interrupted call made it
 
 m=$H/src/kfp/manifests/kustomize/base/pipeline
 kc create namespace kubeflow >/dev/null
-kc -n kubeflow apply -f "$m/cluster-scoped/scheduled-workflow-crd.yaml" -f "$m/pipeline-runner-role.yaml" \
+applied -n kubeflow -f "$m/cluster-scoped/scheduled-workflow-crd.yaml" -f "$m/pipeline-runner-role.yaml" \
   -f "$m/ml-pipeline-apiserver-role.yaml" -f "$m/ml-pipeline-persistenceagent-role.yaml" \
-  -f "$m/ml-pipeline-scheduledworkflow-role.yaml" >/dev/null
-sed -e "s/@IP@/$IP/g; s/@S3PORT@/$((PORT + 1))/g; s/@S3_KEY@/$S3_KEY/g; s/@S3_SECRET@/$S3_SECRET/g" "$HERE/kubeflow.yaml" |
-  kc -n kubeflow apply -f - >/dev/null
+  -f "$m/ml-pipeline-scheduledworkflow-role.yaml"
+sed -e "s/@IP@/$IP/g; s/@S3PORT@/$((PORT + 1))/g; s/@S3_KEY@/$S3_KEY/g; s/@S3_SECRET@/$S3_SECRET/g" "$HERE/kubeflow.yaml" >"$R/kubeflow.yaml"
+applied -n kubeflow -f "$R/kubeflow.yaml"
 for d in ml-pipeline ml-pipeline-persistenceagent ml-pipeline-scheduledworkflow; do
-  kc -n kubeflow rollout status --timeout=120s deployment/$d >/dev/null
+  kc -n kubeflow rollout status --timeout=600s deployment/$d >/dev/null
 done
 forward $((PORT + 2)) 10.96.0.88:8888
 touch "$R/kfp.ok"
