@@ -97,7 +97,7 @@ def test_a_clusters_runs_are_listed_beside_local_ones(
     assert {json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()} >= {"r1", "r2", "r3"}
     assert headrace(["show", "r1", "--store", postgres_database]) == 0
     shown = capsys.readouterr().out
-    assert "Judge" in shown and "not good enough" in shown
+    assert "Judge   refused" in shown and "run r1: not_blessed" in shown
     assert headrace(["show", "r1", "Twice", "--store", postgres_database]) == 0
     assert "password" not in "".join(outcome.log for outcome in first.values())
 
@@ -125,7 +125,7 @@ def test_a_store_that_cannot_be_reached_fails_the_step_before_it_works(
     argo.more = ("--store=postgresql://nobody@127.0.0.1:1/nothing",)
     outcome = argo.run_step(plan, plan.step("First"), "r1", {"n": 1}, {})
     assert outcome.code == 1 and "StoreError" not in outcome.message
-    assert "postgresql://nobody@127.0.0.1:1/nothing" in outcome.message and "fix:" in outcome.message
+    assert "@127.0.0.1:1/nothing: connection failed" in outcome.message and "fix:" in outcome.message
 
 
 def test_a_root_that_is_not_there_says_so_in_the_message_and_to_the_store(
