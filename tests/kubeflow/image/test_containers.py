@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).absolute().parents[3]
 SCRIPT = REPOSITORY / "tests" / "cluster" / "docker.sh"
 UNABLE = 77
 # The most that an image may take on a node's disk.
-LIMITS = {"headrace-test:light": 700 << 20, "headrace-test:full": 2000 << 20}
+LIMITS = {"headrace-test:light": 760 << 20, "headrace-test:full": 2000 << 20}
 
 AUTHOR = """
 from headrace.components import CsvExampleGen, ExampleValidator, SchemaGen, StatisticsGen
