@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +27,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 10
 # It asks the store in every run.
 ASKS = "Resolver"
+
+
+Event = tuple[str, str]
+
+
+def event_in(line: str) -> dict[str, Any]:
+    """What a line of `--json` tells; nothing for another line."""
+    return json.loads(line) if line.startswith("{") else {}
+
+
+@dataclass
+class Ran:
+    """A run that was let run: when each step began and ended, in seconds, and its state at last."""
+
+    timeline: list[tuple[float, Event]] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass
@@ -43,13 +62,19 @@ class Demo:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen([*command, *where], cwd=REPOSITORY, process_group=0, text=True, **pipes)
 
-    def run(self) -> dict[str, str]:
-        """Runs to the end, which must be a good one; gives the state of each step."""
+    def run(self) -> Ran:
+        """Runs to the end, which must be a good one."""
+        began, said, ran = time.monotonic(), [], Ran()
         process = self.start()
-        said, _ = process.communicate()
-        assert process.returncode == 0, said[-4000:]
-        events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        return {event["step"]: event["state"] for event in events if event["event"] == "step_finished"}
+        for line in process.stdout:
+            said.append(line)
+            event = event_in(line)
+            if event.get("event") in ("step_started", "step_finished"):
+                ran.timeline.append((time.monotonic() - began, (event["event"], event["step"])))
+                ran.states[event["step"]] = event.get("state", "running")
+        assert process.wait() == 0, "".join(said)[-4000:]
+        ran.seconds = time.monotonic() - began
+        return ran
 
     def digests(self) -> dict[str, list[str]]:
         """The semantic digests of what the newest run has, but for the receipt of the push: it names run and folder."""
@@ -96,22 +121,28 @@ class Demo:
         return f"{done} of 9 steps done; {', '.join(begun) or 'none begun'}"
 
 
-def killed(demo: Demo, after: float, everything: bool) -> bool:
-    """Kills a run after some seconds; False if it had ended by then.
+def killed(demo: Demo, ran: Ran, at: float, everything: bool) -> bool:
+    """Kills a run where another one was after some seconds, however fast this one is; False if it had ended by then.
 
     Either all of its processes at one moment, or the driver alone, with which its workers must end.
     """
+    passed = [(seconds, event) for seconds, event in ran.timeline if seconds <= at]
+    since, last = passed[-1] if passed else (0.0, None)
     process = demo.start()
-    try:
-        process.communicate(timeout=after)
+    if last is not None:
+        events = map(event_in, process.stdout)
+        assert any((event.get("event"), event.get("step")) == last for event in events), f"it ended without {last}"
+    time.sleep(at - since)
+    if process.poll() is not None:
         return False
-    except subprocess.TimeoutExpired:
-        below = psutil.Process(process.pid).children(recursive=True)
+    below = psutil.Process(process.pid).children(recursive=True)
     for one in below if everything else ():
-        one.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.suspend()
     os.killpg(process.pid, signal.SIGKILL)
     for one in below if everything else ():
-        one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     process.communicate()
     deadline = time.monotonic() + 60
     while any(map(runs, below)):
@@ -135,34 +166,33 @@ def test_ten_kills_of_the_whole_demo(tmp_path: Path) -> None:
     print(f"\nseed {seed}")
     chance = random.Random(seed)
     undisturbed = Demo(tmp_path / "undisturbed")
-    began = time.monotonic()
-    assert set(undisturbed.run().values()) == {"succeeded"}
-    seconds = time.monotonic() - began
+    ran = undisturbed.run()
+    assert set(ran.states.values()) == {"succeeded"} and len(ran.timeline) == 18
     undisturbed.check_served()
     digests = undisturbed.digests()
     assert len(digests) == 9
     hit: Counter[str] = Counter()
     for number in range(KILLS):
         demo = Demo(tmp_path / str(number))
-        after = seconds * (number + chance.random()) / KILLS
-        while not killed(demo, after, everything=number % 2 == 0):
+        at = ran.seconds * (number + chance.random()) / KILLS
+        while not killed(demo, ran, at, everything=number % 2 == 0):
             # This machine is quicker now than it was when the time was taken.
             shutil.rmtree(demo.folder)
-            after *= 0.8
+            at *= 0.9
         hit[demo.state()] += 1
         checked: set[Path] = set()
         check_artifacts(demo.root, checked)
         done = demo.succeeded()
-        states = demo.run()
+        states = demo.run().states
         assert len(states) == 9
         for step in done - {ASKS}:
             assert states[step] == "cached", f"{step} had succeeded and ran again"
         check_artifacts(demo.root, checked)
         assert demo.digests() == digests
         demo.check_served()
-        assert {state for step, state in demo.run().items() if step != ASKS} == {"cached"}
+        assert {state for step, state in demo.run().states.items() if step != ASKS} == {"cached"}
         shutil.rmtree(demo.folder)
-    print(f"an undisturbed run takes {seconds:.1f} s; states hit:")
+    print(f"an undisturbed run takes {ran.seconds:.1f} s; states hit:")
     for state, count in hit.most_common():
         print(f"  {count:4}  {state}")
     assert sum(hit.values()) == KILLS and len(hit) > KILLS / 2
