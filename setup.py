@@ -68,8 +68,8 @@ setup(
         "data": DATA,
         "serve": [*SERVE, "numpy>=2.1,<2.5", "protobuf>=6.31.1,<7", "tensorflow>=2.20,<2.22"],
         # A pipeline root or a data set in an object store.
-        "s3": ["s3fs>=2025.3"],
-        "gcs": ["gcsfs>=2025.3"],
+        "s3": ["s3fs>=2025.3,<2027"],
+        "gcs": ["gcsfs>=2025.3,<2027"],
         "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
         # KFP's client, and Kubernetes' for Argo; compiling needs neither.
         "argo": ["kubernetes>=30.1,<37"],
