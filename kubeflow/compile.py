@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.kubeflow.deployment import Deployment
 from headrace.kubeflow.portability import Target
+from headrace.kubeflow.portability import problems as problems_of
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.parameter_values import NotAllowed, parse_text
 from headrace.pipelines.plan import Plan
@@ -140,6 +141,27 @@ def target_of(name: str, version: str | None = None) -> Target:
     from headrace.kubeflow.argo.target import target as argo_target
 
     return argo_target() if version is None else argo_target(version_of(version, "argo"))
+
+
+def refusals(plan: Plan, name: str, version: str | None = None, deployment: Deployment | None = None) -> list[Problem]:
+    """All for which a pipeline would not be compiled, as far as that is known without a deployment.
+
+    Args:
+        plan: The pipeline.
+        name: ``"kfp"`` or ``"argo"``.
+        version: Of its server; by default the oldest that Headrace compiles for.
+        deployment: Where it is to run.
+    """
+    if name == "kfp":
+        from headrace.kubeflow.kfp.refusals import refusals as kfp_refusals
+
+        return kfp_refusals(plan, target_of(name, version), deployment)
+    found = problems_of(plan, target_of(name, version), deployment)
+    if deployment is not None:
+        from headrace.kubeflow.argo import legal
+
+        found += legal.problems(plan, deployment)
+    return found
 
 
 def version_of(text: str, target: str) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ def problems(plan: Plan, deployment: Deployment) -> list[Problem]:
     found = [Problem(what, fix, code="name") for what, fix in wrong]
     for step in plan.steps:
         where = plan.locations.get(step.id)
-        wrong = [*_settings(deployment.settings_of(step)), *_interface(step), *_document(plan, step, deployment)]
+        wrong = [*wrong_settings(deployment.settings_of(step)), *_interface(step), *_document(plan, step, deployment)]
         found += [Problem(f"{step.id}: {what}", fix, where, "name") for what, fix in wrong]
     return found
 
@@ -113,7 +113,8 @@ def _document(plan: Plan, step: Step, deployment: Deployment) -> Iterator[Wrong]
         yield what, "pass what is long as a file"
 
 
-def _settings(settings: Settings) -> Iterator[Wrong]:
+def wrong_settings(settings: Settings) -> Iterator[Wrong]:
+    """What of a step's settings Kubernetes refuses, whichever target writes its pod, as (what, fix)."""
     if settings.image is not None and not image(settings.image):
         yield f"setting 'image': expected REPOSITORY:TAG, received {settings.image!r}", "correct it"
     yield from _environment(settings)

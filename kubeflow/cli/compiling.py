@@ -8,9 +8,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.kubeflow.compile import compile_all, compile_plan, target_of
+from headrace.kubeflow.compile import compile_all, compile_plan, refusals
 from headrace.kubeflow.deployment import Deployment, Schedule
-from headrace.kubeflow.portability import problems
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.cli.commands import parameters_of
 from headrace.pipelines.errors import PipelineError, Problem
@@ -71,7 +70,7 @@ def require_portable(plan: Plan, arguments: argparse.Namespace) -> None:
     found: list[Problem] = []
     for name in dict.fromkeys(arguments.target):
         version = getattr(arguments, f"{name}_version")
-        found += problems(plan, target_of(name, version), deployment)
+        found += refusals(plan, name, version, deployment)
     for name in ("kfp", "argo"):
         if getattr(arguments, f"{name}_version") is not None and name not in arguments.target:
             found.append(Problem(f"--{name}-version is of another target", f"add --target {name}", code="command"))

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.kubeflow.container.kfp_metadata import metadata_of
+from headrace.kubeflow.container.kfp_metadata import CURVES_METADATA, metadata_of
 from headrace.kubeflow.container.target_io import Given, Made, read_references, write_text
+from headrace.kubeflow.kfp.artifact_schemas import curves_of
 from headrace.kubeflow.step_document import StepDocument, task_name
 from headrace.pipelines.errors import HeadraceError
 
@@ -61,8 +62,12 @@ class KfpIo:
             if reference is None or not entry.get("artifacts"):
                 continue
             write_text(local_path(entry["artifacts"][0]), reference.to_json())
-            metadata = metadata_of(reference, made.metrics.get(name, {}))
-            shown[name] = {"artifacts": [{"metadata": metadata}]}
+            metrics = dict(made.metrics.get(name, {}))
+            if (curves := curves_of(name, reference.type)) and outputs["artifacts"].get(curves):
+                # KFP's page draws these of an artifact of another type than the one whose numbers it lists.
+                drawn = {key: metrics.pop(key) for key in CURVES_METADATA if key in metrics}
+                shown[curves] = {"artifacts": [{"metadata": drawn}]}
+            shown[name] = {"artifacts": [{"metadata": metadata_of(reference, metrics)}]}
         if file := outputs.get("outputFile"):
             write_text(Path(file), json.dumps({"artifacts": shown}, sort_keys=True, allow_nan=False))
 

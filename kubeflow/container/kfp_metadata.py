@@ -16,6 +16,8 @@ from headrace.kubeflow.container.references import Reference
 
 # The metadata of all inputs of a step are in one argument of its container, of which Linux takes 128 KiB.
 METADATA_BYTES = 16_384
+# What KFP draws of an artifact of type system.ClassificationMetrics.
+CURVES_METADATA = ("confidenceMetrics", "confusionMatrix")
 TEXT_CHARACTERS = 512
 ROC_POINTS = 60
 MATRIX_CLASSES = 20

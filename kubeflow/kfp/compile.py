@@ -9,6 +9,7 @@ that one names a URI without its digest, and hands on no parameters.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -23,11 +24,13 @@ from headrace.kubeflow.kfp.refusals import defaults, refusals
 from headrace.kubeflow.kfp.target import DEFAULT, target
 from headrace.kubeflow.kfp.yaml_text import yaml_text
 from headrace.kubeflow.step_document import VERDICT, artifact_ports, output_digest, parameter_ports, task_name
-from headrace.pipelines.errors import PipelineError
+from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Parameter, Plan, Step
 
 # Until 2.2, KFP's server writes `implementations-NAME` as the name of an annotation, of which Kubernetes takes 63.
 _LONGEST_COMPONENT = 63 - len("implementations-")
+# Linux takes no longer argument of a process.
+_ARGUMENT = 131_071
 # How long KFP waits at most between two tries, in seconds.
 _LONGEST_WAIT = 3600
 
@@ -58,10 +61,24 @@ def compile_kfp(
     if found := refusals(plan, target_, deployment, given):
         raise PipelineError(found)
     steps = [deployment.deployed(step) for step in plan.steps]
-    documents = [_pipeline_spec(plan, steps, deployment, given)]
+    spec = _pipeline_spec(plan, steps, deployment, given)
+    if found := _too_long(plan, spec):
+        raise PipelineError(found)
+    documents = [spec]
     if platform := _platform_spec(steps, deployment):
         documents.append(platform)
     return yaml_text(*documents)
+
+
+def _too_long(plan: Plan, spec: Mapping[str, Any]) -> list[Problem]:
+    """Steps whose container is longer than one argument of a process may be, as which the driver gets it."""
+    found = []
+    for step in plan.steps:
+        container = spec["deploymentSpec"]["executors"][_executor(task_name(step.id))]["container"]
+        if sum(map(len, container["args"])) > _ARGUMENT // 2 and (size := len(json.dumps(container))) > _ARGUMENT:
+            what = f"{step.id}: its container has {size:,} bytes, and KFP's driver takes {_ARGUMENT:,}"
+            found.append(Problem(what, "pass what is long as a file", plan.locations.get(step.id), "too-long"))
+    return found
 
 
 def component_name(task: str) -> str:

@@ -86,9 +86,3 @@ def wrong(settings: Settings) -> Iterator[tuple[str, str]]:
             what = f"the volumes {named[name]!r} and {source!r}: KFP gives both the name {name!r}"
             yield what, "mount it once, or rename one of the two"
         named[name] = source
-    for toleration in settings.tolerations:
-        seconds = dict(toleration).get("tolerationSeconds", "0")
-        if odd := sorted(set(dict(toleration)) - {*_TOLERATION_KEYS, "tolerationSeconds"}):
-            yield f"a toleration has no {odd[0]!r}", f"it has {', '.join(_TOLERATION_KEYS)}, tolerationSeconds"
-        if not re.fullmatch(r"-?\d+", seconds):
-            yield f"tolerationSeconds: expected a whole number, received {seconds!r}", "correct it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.kubeflow.argo.legal import port, wrong_settings
 from headrace.kubeflow.deployment import Deployment, Schedule
 from headrace.kubeflow.kfp import platform_spec
 from headrace.kubeflow.kfp.container_spec import RUN_VARIABLE, quantity
@@ -14,7 +15,7 @@ from headrace.kubeflow.portability import Target, problems
 from headrace.kubeflow.step_document import task_name
 from headrace.pipelines.errors import Location, Problem
 from headrace.pipelines.parameter_values import NotAllowed
-from headrace.pipelines.plan import Plan, PlanParameter
+from headrace.pipelines.plan import Plan, PlanParameter, Step
 from headrace.pipelines.step_settings import Settings
 
 # KFP's server writes a container's memory in units of 10**9 bytes; smaller parts of one it writes as 1e-05.
@@ -63,7 +64,8 @@ def _settings(plan: Plan, target: Target, deployment: Deployment | None) -> Iter
     for step in plan.steps:
         where = plan.locations.get(step.id)
         settings = deployment.settings_of(step) if deployment else step.settings
-        for what, fix in (*_versions(settings, target), *platform_spec.wrong(settings), *_values(settings)):
+        wrong = [*_versions(settings, target), *wrong_settings(settings), *platform_spec.wrong(settings)]
+        for what, fix in (*wrong, *_values(settings), *_ports(step)):
             yield Problem(f"{step.id}: {what}", fix, where, "setting")
 
 
@@ -91,6 +93,14 @@ def _values(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from _safe("image", settings.image)
 
 
+def _ports(step: Step) -> Iterator[tuple[str, str]]:
+    interface = step.interface
+    for part, names in (("input", interface.inputs), ("output", interface.outputs), ("result", interface.results)):
+        for name, _ in names:
+            if not port(name):
+                yield f"{part} {name!r}: a name in KFP has ASCII letters, digits, '_' and '-'", "rename it"
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -109,6 +119,9 @@ def _parameters(plan: Plan, given: Mapping[str, Any]) -> Iterator[Problem]:
         what = f"pipeline {plan.name} has no parameter {name!r}"
         yield Problem(what, f"it has {', '.join(sorted(names)) or 'none'}", code="parameter")
     for parameter, has_default, value in defaults(plan, given):
+        if not port(parameter.name):
+            what = f"parameter {parameter.name!r}: a name in KFP has ASCII letters, digits, '_' and '-'"
+            yield Problem(what, "rename it", code="parameter")
         try:
             if has_default:
                 parameter_to_kfp(value, parameter.kind)

@@ -252,6 +252,8 @@ def test_two_dollars_are_one_to_kubernetes() -> None:
         ({"env": {"HEADRACE_RUN": "1"}}, "holds the run's id"),
         ({"env": {"A": "{{a}}"}}, "which kfp takes for a template"),
         ({"image": "repo/$(X):1"}, "which KFP replaces"),
+        ({"secrets": {"A": "Vault/token"}}, "is no name of an object in Kubernetes"),
+        ({"env": {"A": "1"}, "secrets": {"A": "vault/token"}}, "A is in the settings"),
     ],
 )
 def test_refused_settings_name_the_step(settings: dict[str, Any], said: str) -> None:
@@ -278,6 +280,11 @@ def test_refused_deployments(changes: dict[str, Any], said: str) -> None:
 
 def test_the_defaults_of_a_deployment_are_refused_as_a_steps_own() -> None:
     assert "2.4.1 can" in problems(one_step(), replace(DEPLOYMENT, settings=Settings(retries=1)))
+
+
+def test_a_step_too_long_for_the_driver_is_refused() -> None:
+    long = make_plan(make_step("Train", arguments={"a": Const("x" * 140_000)}))
+    assert "Train: its container has 14" in problems(long)
 
 
 def test_names_that_meet_in_kfp_are_refused() -> None:

@@ -49,7 +49,9 @@ def without_refused(plan: Plan, deployment: Deployment, version: str) -> tuple[P
         deployment = replace(deployment, ttl=None)
     if chosen.server < (2, 1):
         deployment = replace(deployment, image_pull_secrets=())
-    deployment = replace(deployment, settings=accepted(deployment.settings, chosen, volumes=False))
+    defaults = accepted(deployment.settings, chosen, volumes=False)
+    # A variable of a default and of a step's own from different sources is refused.
+    deployment = replace(deployment, settings=replace(defaults, env=(), secrets=(), config_maps=(), pod_fields=()))
     steps = [replace(step, settings=accepted(step.settings, chosen)) for step in plan.steps]
     parameters = tuple(PlanParameter(p.name, p.kind, p.default, p.required or not safe(p)) for p in plan.parameters)
     return Plan(plan.name, tuple(steps), parameters), deployment
