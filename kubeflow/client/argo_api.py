@@ -72,10 +72,10 @@ class KubernetesApi:
         patch = {"spec": {"shutdown": "Terminate"}}
         self._objects.patch_namespaced_custom_object(*self._place("Workflow"), name, patch)
 
-    def log(self, run: str, pod: str) -> str:
+    def log(self, run: str, pod: str, namespace: str | None = None) -> str:
         return str(
             self._pods.read_namespaced_pod_log(
-                pod, self.namespace, container="main", _preload_content=False
+                pod, namespace or self.namespace, container="main", _preload_content=False
             ).data.decode(errors="replace")
         )
 

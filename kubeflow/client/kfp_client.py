@@ -10,13 +10,17 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from headrace.kubeflow.client.compiled_file import CompiledFile, step_ids
 from headrace.kubeflow.client.connection import Connection, Uploaded
 from headrace.kubeflow.client.kfp_runs import (
+    OtherLogs,
     kfp_steps,
+    log_in_cluster,
+    namespace_of,
     pipeline_name,
     read_log,
     read_workflow,
@@ -46,7 +50,7 @@ class KfpClient:
     target = "kfp"
 
     def __init__(self, connection: Connection) -> None:
-        self.host = connection.host or "Kubeflow Pipelines"
+        self.host, self._connection = connection.host or "Kubeflow Pipelines", connection
         with explained("connecting", self.host):
             self._kfp = _client(connection)
         self.host = str(self._kfp._existing_config.host)
@@ -191,7 +195,7 @@ class KfpClient:
         unknown = ""
         if state == "succeeded":
             with self._explained("reading the verdicts"):
-                steps, unknown = with_verdicts(self._api, run, steps)
+                steps, unknown = with_verdicts(steps, lambda step: self._log(run, workflow, step))
         message = str(getattr(found.error, "message", "") or "")
         return RunStatus(
             run, pipeline_name(spec) or str(found.display_name), state, (*steps, *waiting), message, unknown
@@ -208,7 +212,18 @@ class KfpClient:
             said = f"step {step} of run {run} has no log: it is {found.state if found else 'not in the run'}"
             raise ClusterError(said, f"headrace status --target kfp {run}")
         with self._explained(f"reading the log of {step}"):
-            return read_log(self._api, run, found.attempts)
+            text = self._log(run, read_workflow(self._api, run), found)
+        if not text:
+            what = f"the log of {step} cannot be read: its pod is gone, or {self.host} may not read it"
+            raise ClusterError(what, "give a kubeconfig of its cluster: KUBECONFIG, --context")
+        return text
+
+    def _log(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str:
+        return read_log(self._api, run, step.attempts, namespace_of(workflow), self._other_logs)
+
+    @cached_property
+    def _other_logs(self) -> OtherLogs:
+        return log_in_cluster(self._connection)
 
     def _pipeline_id(self, name: str) -> str | None:
         found = self._kfp.pipelines.pipeline_service_list_pipelines(

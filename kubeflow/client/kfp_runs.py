@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from headrace.kubeflow.client.connection import Connection
 from headrace.kubeflow.client.run_status import StepStatus, moment
+from headrace.kubeflow.client.server_errors import LogInPage
 from headrace.kubeflow.client.workflow_nodes import NOT_BLESSED, Node, in_order, nodes_of, pod_name
+from headrace.pipelines.errors import ClusterError
+
+OtherLogs = Callable[[str, str], str] | None
 
 _STATES = {
     "PENDING": "pending",
@@ -105,7 +111,9 @@ def _steps_of_tasks(run: Any, ids: Mapping[str, str]) -> tuple[StepStatus, ...]:
     return in_order(steps)
 
 
-def with_verdicts(api_client: Any, run: str, steps: tuple[StepStatus, ...]) -> tuple[tuple[StepStatus, ...], str]:
+def with_verdicts(
+    steps: tuple[StepStatus, ...], log_of: Callable[[StepStatus], str]
+) -> tuple[tuple[StepStatus, ...], str]:
     """The steps of a run that succeeded, with what each said of itself, and why that is not known if it is not.
 
     Kubeflow's API gives no output parameters, so the verdict is read where the step printed it.
@@ -113,7 +121,7 @@ def with_verdicts(api_client: Any, run: str, steps: tuple[StepStatus, ...]) -> t
     said, unknown = [], []
     for step in steps:
         if step.state == "succeeded" and step.attempts:
-            log = read_log(api_client, run, step.attempts)
+            log = log_of(step)
             pattern = re.compile(_VERDICT.replace("{id}", re.escape(step.id)), re.M)
             found = [match["said"] or match["word"] for match in pattern.finditer(log)]
             if not found:
@@ -121,17 +129,60 @@ def with_verdicts(api_client: Any, run: str, steps: tuple[StepStatus, ...]) -> t
             elif found[-1] != "succeeded":
                 step = StepStatus(step.id, found[-1], step.started, step.ended, step.message, step.attempts)
         said.append(step)
-    why = f"the logs of {', '.join(unknown)} are gone, and with them what they said of the model" if unknown else ""
+    why = (
+        f"the logs of {', '.join(unknown)} cannot be read, and with them what they said of the model" if unknown else ""
+    )
     return tuple(said), why
 
 
-def read_log(api_client: Any, run: str, pods: tuple[str, ...]) -> str:
-    """The log of the last of a step's pods; empty if it is gone. The server says so in the log's place."""
+def read_log(api_client: Any, run: str, pods: tuple[str, ...], namespace: str, other: OtherLogs = None) -> str:
+    """The log of the last of a step's pods; empty if it is gone.
+
+    Args:
+        api_client: The official client's.
+        run: The run.
+        pods: Names that the step's pods may have.
+        namespace: Where they run.
+        other: Reads a pod's log elsewhere. Servers of one user look for it in no namespace, and find none (2.0.5).
+    """
     for pod in reversed(pods):
         text = _get(api_client, f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log", missing="")
+        # A server that finds none has said before that all is well.
         if text and not text.startswith('{"error_message"'):
             return text
+    for pod in pods:
+        # Where the host is Kubeflow's page and not the API alone, it reads pods by itself.
+        query = {"podname": pod, "podnamespace": namespace, "runid": run}
+        text = _get(api_client, "/k8s/pod/logs", query, missing="") if namespace else ""
+        text = text or (other(pod, namespace) if other is not None and namespace else "")
+        if text:
+            return text
     return ""
+
+
+def log_in_cluster(connection: Connection) -> OtherLogs:
+    """Reads logs by the Kubernetes API, where the kubeconfig or this pod's account gives one; None where not."""
+    from headrace.kubeflow.client.argo_api import KubernetesApi
+
+    try:
+        # Kubeflow's host and token are none of Kubernetes'.
+        api = KubernetesApi(replace(connection, host=None, token=None, ca_file=None))
+    except ClusterError:
+        return None
+
+    def read(pod: str, namespace: str) -> str:
+        try:
+            return api.log("", pod, namespace)
+        except Exception:
+            # Another cluster, or no right to read there: what was asked for is Kubeflow's, which has said that it has none.
+            return ""
+
+    return read
+
+
+def namespace_of(workflow: Mapping[str, Any]) -> str:
+    """Where the pods of a run are."""
+    return str((workflow.get("metadata") or {}).get("namespace", ""))
 
 
 def pipeline_name(spec: Any) -> str:
@@ -140,7 +191,7 @@ def pipeline_name(spec: Any) -> str:
     return str((spec.get("pipelineInfo") or {}).get("name", ""))
 
 
-def _get(api_client: Any, path: str, *, missing: str) -> str:
+def _get(api_client: Any, path: str, query: Mapping[str, str] | None = None, *, missing: str) -> str:
     """A path that the official client has no method for."""
     import kfp_server_api
 
@@ -148,11 +199,14 @@ def _get(api_client: Any, path: str, *, missing: str) -> str:
         answer = api_client.call_api(
             path,
             "GET",
+            query_params=list((query or {}).items()),
             header_params={"Accept": "application/json, text/plain"},
             auth_settings=["Bearer"],
             _preload_content=False,
             _return_http_data_only=True,
         )
+    except LogInPage:
+        return missing
     except kfp_server_api.ApiException as error:
         if error.status in (404, 501):
             return missing

@@ -34,13 +34,13 @@ def bound(api_client: Any, connection: Connection) -> None:
         # An answer that was read is wrapped once more.
         headers = getattr(answer, "urllib3_response", answer).headers
         if str(headers.get("content-type", "")).startswith("text/html"):
-            raise _LogInPage
+            raise LogInPage
         return answer
 
     rest.request = request
 
 
-class _LogInPage(Exception):
+class LogInPage(Exception):
     """A page for people came where an API was asked."""
 
 
@@ -59,7 +59,7 @@ def explained(what: str, host: str, *, unknown: str = "", taken: str = "", size:
         yield
     except ClusterError:
         raise
-    except _LogInPage:
+    except LogInPage:
         fix = "give a token or cookies: --token-file, --cookies-file, --iap-client-id; or the API's own URL"
         raise ClusterError(f"{what}: {_shown(host)} answered with a web page, as a log-in does", fix) from None
     except Exception as error:

@@ -208,7 +208,7 @@ def test_it_is_said_when_the_verdicts_are_gone_with_the_logs(kfp):
     run = start(kfp)
     ends(kfp, run, "SUCCEEDED", dict.fromkeys(IDS, "Succeeded"))
     done = kfp.headrace("status", run, *kfp_args(kfp))
-    assert done.code == 0 and "warning: the logs of Gate, Gen, TrainModel are gone" in done.out
+    assert done.code == 0 and "warning: the logs of Gate, Gen, TrainModel cannot be read" in done.out
 
 
 def test_a_failed_run_shows_the_failed_step_s_message(kfp):
