@@ -174,7 +174,7 @@ def log_in_cluster(connection: Connection) -> OtherLogs:
         try:
             return api.log("", pod, namespace)
         except Exception:
-            # Another cluster, or no right to read there: what was asked for is Kubeflow's, which has said that it has none.
+            # Another cluster, or no right to read there: Kubeflow itself was asked, and has said that it has none.
             return ""
 
     return read
