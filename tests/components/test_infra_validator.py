@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.components import CsvExampleGen, InfraValidator
+from headrace.components import CsvExampleGen, Importer, InfraValidator
 from headrace.components.infra.check import Budgets, Refused, Sent, check_budgets, check_signature
 from headrace.components.infra.server_process import ServerProcess
-from headrace.pipelines import Examples, Model, PipelineError
+from headrace.pipelines import Examples, Model, Pipeline, PipelineError
 from headrace.pipelines.errors import DataError
 from headrace.transforms.serving.signatures import Signature, read_saved_model
 
@@ -119,7 +119,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
         ("infinite", "infinite gives inf of row 0: not a finite number"),
         ("halved", "halved gives 1 answers for rows 0 to 1, expected 2"),
         ("of_the_batch", "of_the_batch gives for row 0 0.0 alone, -0.5 in a batch of 2"),
-        ("own_operation", "own_operation gives 500 for row 0: the model failed"),
+        ("own_operation", "ValueError: Could not find callback"),
         ("picky", "picky gives 400 for row 2: the model refuses the values: assertion failed: [too large"),
     ],
 )
@@ -151,8 +151,9 @@ def test_wrong_arguments(tmp_path: Path, examples: Examples) -> None:
         verdict(tmp_path / "a", given, examples=examples, split="test")
     with pytest.raises(DataError, match="signatures= names 'other'; the model has serving_default"):
         verdict(tmp_path / "b", given, signatures=["other"])
+    taken = Importer(source_uri=given.uri, artifact_type=Model)
     with pytest.raises(PipelineError, match="expected a number above 0"):
-        InfraValidator(model=None, memory_mb=-1)
+        Pipeline("p", [taken, InfraValidator(model=taken.outputs["result"], memory_mb=-1)])
 
 
 DOCKER = """#!{python} -I

@@ -9,7 +9,7 @@ predict.proto and model.proto, of which the fields that are read are declared he
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from headrace.transforms.serving.loaded_model import Arrays, LoadedModel
 from headrace.transforms.serving.refusals import RequestError
 from headrace.transforms.serving.signatures import DEFAULT_SIGNATURE, Signature
 
+logger = logging.getLogger(__name__)
 FILE = "assets.extra/tf_serving_warmup_requests"
 # As TensorFlow Serving's limit.
 MOST = 1000
@@ -55,8 +56,12 @@ def warm_up(model: LoadedModel) -> int:
 
 
 def _try(model: LoadedModel, signature: Signature) -> None:
-    with suppress(RequestError):  # it may refuse what no client would send, such as an empty image
+    try:
         model.run(signature.name, one_row(signature))
+    except RequestError as error:
+        # It may refuse what no client would send, such as an empty image; it may not fail.
+        if error.status >= 500:
+            logger.warning("the signature %r of %s will fail: %s", signature.name, model.folder, error)
 
 
 def one_row(signature: Signature) -> Arrays:
