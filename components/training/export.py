@@ -8,22 +8,29 @@ from typing import Any
 
 import keras
 from headrace.components.training.feature_source import FeatureSource
+from headrace.components.training.reference_rows import record
 from headrace.transforms.keras_graph import ServingModelExport
+from headrace.transforms.keras_graph.serving import named_outputs
 
 MOST_BYTES_BESIDE = 256 << 20
 """Weights that are written twice, so that the graph is written while they are trained."""
 
 
-def export(model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None = None) -> None:
-    """Writes the model with its transform inside.
+def export(
+    model: keras.Model, source: FeatureSource, folder: Path, training: Path, output_names: list[str] | None = None
+) -> None:
+    """Writes the model with its transform inside, and some rows as it was trained on them.
 
     Args:
         model: The model.
         source: What it was trained on: a label is never an input, whether Transform knew that it is one or not.
-        folder: Where to write.
+        folder: Where to write the SavedModel.
+        training: Where to write the rows that serving is compared with later.
         output_names: Names of its outputs; a dict's own keys, otherwise `predictions` for one and Keras' for several.
     """
-    _prepared(model, source, folder, output_names).write()
+    served, names = _served(model, source, output_names)
+    _record(served, source, training, names)
+    ServingModelExport(served, source.transform, folder, output_names=names).write()
 
 
 class ExportBesideFit:
@@ -32,16 +39,23 @@ class ExportBesideFit:
     Saving a graph is a second of Python's work, and most of a `fit` is TensorFlow's.
 
     Args:
-        model, source, folder, output_names: As `export` has them; of the model, `is_settled` holds.
+        model, source, folder, training, output_names: As `export` has them; of the model, `is_settled` holds.
 
     Attributes:
         callback: For `fit`: begins after the first step, since until then Python traces the step.
     """
 
     def __init__(
-        self, model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None = None
+        self,
+        model: keras.Model,
+        source: FeatureSource,
+        folder: Path,
+        training: Path,
+        output_names: list[str] | None = None,
     ) -> None:
-        self._export = _prepared(model, source, folder, output_names)
+        self._served, self._names = _served(model, source, output_names)
+        self._source, self._training = source, training
+        self._export = ServingModelExport(self._served, source.transform, folder, output_names=self._names)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._written: Future[None] | None = None
         self.callback = _AfterFirstStep(self)
@@ -55,6 +69,7 @@ class ExportBesideFit:
         """Waits for the graph, and writes the weights as they are now."""
         self.begin()
         assert self._written is not None
+        _record(self._served, self._source, self._training, self._names)
         self._written.result()
         self._export.write_weights()
 
@@ -84,9 +99,10 @@ def is_settled(model: keras.Model) -> bool:
     return ours and weights <= MOST_BYTES_BESIDE
 
 
-def _prepared(
-    model: keras.Model, source: FeatureSource, folder: Path, output_names: list[str] | None
-) -> ServingModelExport:
+def _served(
+    model: keras.Model, source: FeatureSource, output_names: list[str] | None
+) -> tuple[keras.Model, list[str] | None]:
+    """The model as a client gets it, and the names of its outputs."""
     served = model
     if not getattr(model, "inputs", None):
         # A subclassed model does not say which features it takes: it was given these.
@@ -94,7 +110,16 @@ def _prepared(
         served = keras.Model(dict(inputs), model(dict(inputs)))
     if output_names is None and len(served.outputs) > 1 and not isinstance(served.output, dict):
         output_names = list(served.output_names)
-    return ServingModelExport(_in_float32(served), source.transform, folder, output_names=output_names)
+    return _in_float32(served), output_names
+
+
+def _record(served: keras.Model, source: FeatureSource, training: Path, output_names: list[str] | None) -> None:
+    source = source.for_model(served)
+
+    def predict(features: Any) -> dict[str, Any]:
+        return named_outputs(served, served(features, training=False), output_names)
+
+    record(predict, source, list(source.examples.splits), training)
 
 
 def _in_float32(model: keras.Model) -> keras.Model:

@@ -96,8 +96,9 @@ class FnArgs:
         from headrace.components.training.export import export
         from headrace.components.training.warm_start import save_weights
 
-        export(model, self._source, Path(self.serving_model_dir), output_names or self.output_names)
-        save_weights(model, Path(self.model_run_dir))
+        training = Path(self.model_run_dir)
+        export(model, self._source, Path(self.serving_model_dir), training, output_names or self.output_names)
+        save_weights(model, training)
 
     @property
     def _source(self) -> FeatureSource:

@@ -166,14 +166,14 @@ def by_build_model(
     what = "the training of build_model's model"
     # The author's callbacks may change what the model computes, and not only its weights.
     if settings.callbacks is None and is_settled(model):
-        with ExportBesideFit(model, source, output.saved_model_path, settings.output_names) as beside:
+        with ExportBesideFit(model, source, output.saved_model_path, folder, settings.output_names) as beside:
             with user_code(what):
                 fit(model, source, how, folder, beside.callback)
             beside.finish()
     else:
         with user_code(what):
             fit(model, source, how, folder)
-        export(model, source, output.saved_model_path, settings.output_names)
+        export(model, source, output.saved_model_path, folder, settings.output_names)
     save_weights(model, folder)
     if checkpoints is not None:
         storage.remove_tree(checkpoints)

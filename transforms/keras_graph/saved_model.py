@@ -84,7 +84,7 @@ def write(
         ) from error
     document = {
         "version": VERSION,
-        "inputs": [_input_to_json(one) for one in inputs.values()],
+        "inputs": [input_to_json(one) for one in inputs.values()],
         "labels": list(labels),
         "row_bytes": row_bytes,
         "features": feature_specs.to_json(specs),
@@ -92,7 +92,7 @@ def write(
     (directory / FEATURES).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
 
-def _input_to_json(one: ModelInput) -> dict[str, Any]:
+def input_to_json(one: ModelInput) -> dict[str, Any]:
     # NaN is no JSON; the dtype says it.
     missing = None if isinstance(one.missing, float) and one.missing != one.missing else one.missing
     return {**asdict(one), "missing": missing, "nan": missing is not one.missing}

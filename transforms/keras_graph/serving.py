@@ -11,6 +11,7 @@ from headrace.transforms.keras_graph.graph_function import resources_of
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 from headrace.transforms.keras_graph.saved_model import call_groups, columns_of, groups_of
 from headrace.transforms.keras_graph.saved_transform import SavedTransform, load_transform
+from headrace.transforms.keras_graph.tf_examples import parse_examples
 
 
 def export_serving_model(
@@ -22,8 +23,9 @@ def export_serving_model(
 ) -> dict[str, str]:
     """Writes a SavedModel whose `serving_default` takes raw columns and gives named outputs.
 
-    Only the columns are inputs that the model's features depend on: never a label's, a weight's or an unused one. A
-    second signature, `transform_features`, gives the model's features from the same columns.
+    Only the columns are inputs that the model's features depend on: never a label's, a weight's or an unused one. Two
+    more signatures take the same: `serving_examples`, serialized `tf.Example`s, in which a column that has a value for
+    missing ones may be absent; and `transform_features`, which gives the model's features.
 
     Args:
         model: Built on features of the transform, by name: a functional model's inputs are those it takes; another
@@ -106,8 +108,16 @@ class ServingModelExport:
             features: dict[str, Any] = self._predict(transform_features(raw))
             return features
 
+        by_name = tf.function(serving_default, input_signature=signature, autograph=False)
+
+        def serving_examples(examples: Any) -> dict[str, Any]:
+            outputs: dict[str, Any] = by_name(parse_examples(examples, self.inputs))
+            return outputs
+
+        serialized = [tf.TensorSpec([None], tf.string, name="examples")]
         signatures = {
-            "serving_default": tf.function(serving_default, input_signature=signature, autograph=False),
+            "serving_default": by_name,
+            "serving_examples": tf.function(serving_examples, input_signature=serialized, autograph=False),
             "transform_features": transform_features,
         }
         tf.saved_model.save(root, str(self._directory), signatures=signatures)

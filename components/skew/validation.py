@@ -1,0 +1,234 @@
+"""One comparison of serving with training: the rows, what training had of them, and what serving gave."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from headrace.components.evaluation.sources import sensitive_columns
+from headrace.components.skew.client_rows import Instance, rows_at
+from headrace.components.skew.comparison import Difference, Expected, differences, feature, prediction
+from headrace.components.skew.edges import Edges
+from headrace.components.skew.serving_process import Answers, ServingFailed, ask
+from headrace.components.training.reference_rows import FILE, ReferenceRows
+from headrace.pipelines import Examples, Model, TransformGraph, step_context, storage
+from headrace.pipelines.errors import ArtifactError, DataError
+from headrace.transforms.keras_graph import SavedTransform, load_transform
+
+FEATURES = "transform_features"
+
+
+@dataclass
+class Validation:
+    """A model, the rows it is asked about, and what training had of them.
+
+    Args:
+        model: The exported model.
+        reference: The rows that its training kept.
+        chosen: Positions of those that are compared.
+        instances: The rows as a client sends them, edges after those of the data.
+        edges: The rows at the edges, with their features.
+        single: Positions of rows that are also sent one by one.
+        warnings: What could not be compared.
+    """
+
+    model: Model
+    reference: ReferenceRows
+    chosen: np.ndarray
+    instances: list[Instance]
+    edges: Edges
+    single: np.ndarray
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Model, examples: Examples, rows: int, single_rows: int, with_edges: bool) -> Validation:
+        """Reads the reference rows of a model and the same rows of the raw examples.
+
+        Raises:
+            DataError: The model keeps none, or was trained on other examples.
+        """
+        file = model.path / "training" / FILE
+        if not file.exists():
+            raise DataError(
+                "the model keeps no reference rows: its run_fn wrote the SavedModel by itself",
+                "call fn_args.export(model), or say skew_gate=False to the Pusher",
+                file=model.uri,
+            )
+        _check_examples(model, examples)
+        reference = ReferenceRows(file)
+        chosen = _spread(len(reference), rows)
+        found = rows_at(
+            examples, [reference.split[i] for i in chosen], [reference.row[i] for i in chosen], reference.inputs
+        )
+        transform, warnings = _transform(model) if with_edges else (None, [])
+        edges = Edges()
+        if transform is not None and found:
+            edges = Edges.of(transform, max(found, key=len), list(reference.specs))
+        single = np.concatenate([_spread(len(found), single_rows), np.arange(len(edges.names)) + len(found)])
+        instances = [*found, *edges.instances]
+        return cls(model, reference, chosen, instances, edges, single, [*warnings, *edges.warnings])
+
+    @property
+    def data_rows(self) -> int:
+        """How many of the rows are of the data; edges come after them."""
+        return len(self.chosen)
+
+    def differences(self) -> list[Difference]:
+        """Everything that serving gives otherwise, features before the predictions that follow from them."""
+        try:
+            answers = self._answers
+        except ServingFailed as error:
+            return [Difference("", "", "", 0, "", str(error))]
+        return [
+            one
+            for signature in sorted(answers, key=lambda name: (name != FEATURES, name))
+            for one in self._of_signature(signature, answers)
+        ]
+
+    @functools.cached_property
+    def _answers(self) -> Answers:
+        inputs = self.reference.inputs
+        stated = {name: one.missing for name, one in inputs.items() if _is_stated(one.missing)}
+        dtypes = {name: one.dtype for name, one in inputs.items()}
+        context = step_context()
+        context.progress(0, len(self.instances))
+        signatures = ("serving_default", "serving_examples", FEATURES)
+        answers = ask(
+            self.model.saved_model_path,
+            self.instances,
+            [int(i) for i in self.single],
+            dict.fromkeys(signatures, stated),
+            dtypes,
+            context.scratch / "skew",
+        )
+        context.progress(len(self.instances), len(self.instances))
+        return answers
+
+    def _of_signature(self, signature: str, answers: Answers) -> list[Difference]:
+        sent = answers[signature]
+        is_features = signature == FEATURES
+        expected = self._features if is_features else self._predictions
+        # Of edges the training has no predictions: there a row alone must give what it gives among others.
+        known = len(self.instances) if is_features else self.data_rows
+        every, alone = np.arange(known), np.flatnonzero(self.single < known)
+        found = [
+            *differences(signature, "batches", _at(sent["batches"], every), expected, every),
+            *differences(signature, "single", _at(sent["single"], alone), expected, self.single[alone]),
+        ]
+        if not is_features and len(alone) < len(self.single):
+            others = np.flatnonzero(self.single >= known)
+            among = {name: prediction(values) for name, values in sent["batches"].items()}
+            found += differences(signature, "single", _at(sent["single"], others), among, self.single[others])
+        return found
+
+    @functools.cached_property
+    def _features(self) -> dict[str, Expected]:
+        stored = {name: values[self.chosen] for name, values in self.reference.features().items()}
+        edges = self.edges.features
+        return {
+            name: feature(np.concatenate([values, edges[name]]) if edges else values) for name, values in stored.items()
+        }
+
+    @functools.cached_property
+    def _predictions(self) -> dict[str, Expected]:
+        return {name: prediction(values[self.chosen]) for name, values in self.reference.predictions().items()}
+
+    def counts(self) -> dict[str, int]:
+        """How many rows were compared, by kind."""
+        return {"data": self.data_rows, "edge": len(self.edges.names), "single": len(self.single)}
+
+    def signatures(self) -> list[str]:
+        """The signatures that were called."""
+        try:
+            return sorted(self._answers)
+        except ServingFailed:
+            return []
+
+    def passed(self) -> str:
+        """What is said of a model that serves what it was trained to."""
+        names = ", ".join(self.signatures())
+        edges = f" and {len(self.edges.names)} at the edges" if self.edges.names else ""
+        return f"serving gives what training saw: {self.data_rows:,} rows{edges}, by {names}"
+
+    def said(self, one: Difference) -> str:
+        """A difference in one sentence."""
+        if not one.signature:
+            return f"TensorFlow alone cannot serve the model: {one.received}"
+        told = self.told(one)
+        sent = "in a batch" if one.sent == "batches" else "alone"
+        return (
+            f"{one.signature} gives {told['output']} = {told['received']} for {told['row']} sent {sent}; training had "
+            f"{told['expected']}"
+        )
+
+    def told(self, one: Difference) -> dict[str, Any]:
+        """A difference as JSON, without a value of a sensitive column's."""
+        if one.row < self.data_rows:
+            at = int(self.chosen[one.row])
+            where = f"row {self.reference.row[at]} of split {self.reference.split[at]}"
+        else:
+            where = f"the row with {self.edges.names[one.row - self.data_rows]}"
+        spec = self.reference.specs.get(one.output)
+        hidden = spec is not None and bool({*spec.columns} & self._sensitive)
+        values = ("(sensitive)", "(sensitive)") if hidden else (_shown(one.expected), _shown(one.received))
+        return {
+            "signature": one.signature,
+            "sent": one.sent,
+            "output": one.output,
+            "row": where,
+            "expected": values[0],
+            "received": values[1],
+        }
+
+    @functools.cached_property
+    def _sensitive(self) -> set[str]:
+        return sensitive_columns(None, self.model)
+
+
+def _at(outputs: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[rows] for name, values in outputs.items()}
+
+
+def _spread(of: int, count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, of - 1, min(count, of)).astype(np.int64)) if of else np.zeros(0, np.int64)
+
+
+def _is_stated(missing: Any) -> bool:
+    return missing is not None and missing != "" and missing == missing
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_examples(model: Model, examples: Examples) -> None:
+    link = model.links.get("examples")
+    if not isinstance(link, Mapping):
+        return
+    digests = {link["digest"]}
+    try:
+        raw = Examples.open(link["uri"]).links.get("examples")
+    except ArtifactError:
+        return
+    if isinstance(raw, Mapping):
+        digests = {raw["digest"]}
+    if examples.digest not in digests:
+        raise DataError(
+            "the model was trained on features of other examples",
+            "pass the raw examples that Transform took, as examples=",
+            file=examples.uri,
+        )
+
+
+def _transform(model: Model) -> tuple[SavedTransform | None, list[str]]:
+    link = model.links.get("transform_graph")
+    if not isinstance(link, Mapping):
+        return None, ["no edge rows were compared: the model names no TransformGraph"]
+    if not storage.exists(storage.join(link["uri"], "artifact.json")):
+        return None, [f"no edge rows were compared: the TransformGraph {link['uri']} is gone"]
+    return load_transform(TransformGraph.open(link["uri"]).path), []
