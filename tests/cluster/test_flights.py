@@ -1,7 +1,7 @@
 """The flights example on the real Argo and the real Kubeflow Pipelines: from CSV files in S3 to the pushed model in S3.
 
-The compiled file is submitted from a folder that has nothing of the source. What the cluster makes is compared with what a
-local run makes of the same files: equal content up to the transform, and the same model but for the order of sums.
+The compiled file is submitted from a folder that has nothing of the source. What the cluster makes is compared with
+what a local run makes of the same files: equal content up to the transform, the same model but for the order of sums.
 """
 
 from __future__ import annotations
