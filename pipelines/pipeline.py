@@ -17,12 +17,13 @@ from headrace.pipelines import plan
 from headrace.pipelines.channels import PipelineParameter, author_location, unknowns_within
 from headrace.pipelines.component_spec import kind_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
-from headrace.pipelines.function_ref import project_root
+from headrace.pipelines.function_ref import FunctionRef, project_root
 from headrace.pipelines.parameter_values import NotAllowed, encode
 from headrace.pipelines.plan_checks import check, cycles
 from headrace.pipelines.recorded_step import RECORDING, RecordedStep
 
 if TYPE_CHECKING:
+    from headrace.pipelines.component import Component
     from headrace.pipelines.runs import Run
 
 
@@ -160,8 +161,9 @@ def build(
     found += _duplicates(steps) + _not_listed(steps)
     declared = _declared_parameters(parameters, steps, found, location)
     lowered: list[plan.Step] = []
+    refs: dict[Component, FunctionRef] = {}
     for step in steps:
-        node, wrong = step.lower(root)
+        node, wrong = step.lower(root, refs)
         found += wrong
         if node is not None:
             lowered.append(node)

@@ -70,8 +70,16 @@ class RecordedStep:
             return given
         return given.type_name() if isinstance(given, type) and hasattr(given, "type_name") else spec.type
 
-    def lower(self, root: str | None) -> tuple[plan.Step | None, list[Problem]]:
-        """Gives the Plan's step, or what is wrong with the call."""
+    def lower(
+        self, root: str | None, refs: dict[Component, FunctionRef] | None = None
+    ) -> tuple[plan.Step | None, list[Problem]]:
+        """Gives the Plan's step, or what is wrong with the call.
+
+        Args:
+            root: The project root.
+            refs: References of components that were made for other steps of the same pipeline; added to.
+        """
+        refs = {} if refs is None else refs
         problems = list(self.problems)
         if any(problem.code == "placeholder" for problem in problems):
             return None, problems
@@ -82,12 +90,13 @@ class RecordedStep:
         if not problems:
             problems += self._checked()
         try:
-            ref = self.component.ref(root)
+            if self.component not in refs:
+                refs[self.component] = self.component.ref(root)
         except PipelineError as error:
             return None, [*problems, *error.problems]
         step = plan.Step(
             self.id,
-            ref,
+            refs[self.component],
             self._interface(),
             tuple(sorted(inputs.items())),
             tuple(sorted(arguments.items())),
