@@ -24,8 +24,9 @@ from headrace.pipelines.plan import Const, Plan, Settings, Step
 # Where a container finds references to its inputs, and leaves those to its outputs.
 INPUTS = "/headrace/inputs"
 OUTPUTS = "/headrace/outputs"
-# Folders that may be written to; all else of a container's file system may only be read.
-WRITABLE = {"headrace": "/headrace", "tmp": "/tmp"}
+# Folders that may be written to; all else of a container's file system may only be read. Not /headrace itself: Argo
+# would then make the folder of the inputs in it, as its own user, and for that user alone.
+WRITABLE = {"headrace": OUTPUTS, "tmp": "/tmp"}
 SECURITY = {
     "runAsNonRoot": True,
     "readOnlyRootFilesystem": True,
@@ -133,11 +134,12 @@ class StepTemplate:
     def _is_memoized(self, settings: Settings) -> bool:
         """Whether all that a step depends on is in its document and what comes in.
 
-        One that reads files or asks the store must look at them each time; it does so in its container.
+        One that reads files or asks the store must look at them each time; it does so in its container. So does one
+        with retries: in Argo 3.7, a DAG in which a task with a retry strategy was taken from the cache never ends.
         """
         files = {name for name, kind in self.step.interface.parameters if kind.startswith("files")}
         reads = any(name in files and value != Const(None) for name, value in self.step.arguments)
-        return settings.cache and not reads and self.step.place != "driver"
+        return settings.cache and not settings.retries and not reads and self.step.place != "driver"
 
     def _memoized(self) -> dict[str, Any]:
         static = json.dumps([self.deployment.image_of(self.step), *self._constant_arguments()])

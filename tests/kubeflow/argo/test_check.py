@@ -118,7 +118,7 @@ LINTED: list[Fault] = [
     ("wrong quantity", set_(lambda w: w.container["resources"]["limits"], "memory", "1GiB"), TRAIN, "Workflow"),
     (
         "two mounts of a path",
-        set_(lambda w: w.container["volumeMounts"][1], "mountPath", "/headrace"),
+        set_(lambda w: w.container["volumeMounts"][1], "mountPath", "/headrace/outputs"),
         f"{TRAIN}.container.volumeMounts[1]",
         "Workflow",
     ),
@@ -230,9 +230,14 @@ OURS: list[Fault] = [
     ("a bracket in an expression", append(lambda w: w.container["args"], "{{=toJson((1)}}"), TRAIN, "Workflow"),
     ("a variable of no one's", append(lambda w: w.container["args"], "{{today}}"), TRAIN, "Workflow"),
     ("retries without a strategy", append(lambda w: w.push["container"]["args"], "{{retries}}"), "push", "Workflow"),
-    ("a memoize key", set_(lambda w: w.train["memoize"], "key", "a_b"), f"{TRAIN}.memoize.key", "Workflow"),
-    ("a cache's name", set_(lambda w: w.train["memoize"]["cache"]["configMap"], "name", "A b"), TRAIN, "Workflow"),
-    ("a cache's age", set_(lambda w: w.train["memoize"], "maxAge", "day"), f"{TRAIN}.memoize.maxAge", "Workflow"),
+    ("a memoize key", set_(lambda w: w.push["memoize"], "key", "a_b"), "spec.templates[push].memoize.key", "Workflow"),
+    ("a cache's name", set_(lambda w: w.push["memoize"]["cache"]["configMap"], "name", "A b"), "[push]", "Workflow"),
+    (
+        "a cache's age",
+        set_(lambda w: w.push["memoize"], "maxAge", "day"),
+        "spec.templates[push].memoize.maxAge",
+        "Workflow",
+    ),
     ("an image", set_(lambda w: w.container, "image", "a b"), f"{TRAIN}.container.image", "Workflow"),
     ("a volume", set_(lambda w: w.container["volumeMounts"][0], "name", "gone"), TRAIN, "Workflow"),
     (

@@ -207,7 +207,7 @@ def test_settings_are_argos_own():
         mount["mountPath"]: (volumes[mount["name"]], mount.get("readOnly")) for mount in container["volumeMounts"]
     }
     assert mounts == {
-        "/headrace": ({"emptyDir": {}}, None),
+        "/headrace/outputs": ({"emptyDir": {}}, None),
         "/tmp": ({"emptyDir": {"sizeLimit": "5Gi"}}, None),
         "/data": ({"persistentVolumeClaim": {"claimName": "claim"}}, None),
         "/keys": ({"secret": {"secretName": "keys"}}, True),
@@ -220,7 +220,7 @@ def test_a_container_may_do_little():
     context = found["container"]["securityContext"]
     assert context["runAsNonRoot"] and context["readOnlyRootFilesystem"]
     assert context["allowPrivilegeEscalation"] is False and context["capabilities"] == {"drop": ["ALL"]}
-    assert [mount["mountPath"] for mount in found["container"]["volumeMounts"]] == ["/headrace", "/tmp"]
+    assert [mount["mountPath"] for mount in found["container"]["volumeMounts"]] == ["/headrace/outputs", "/tmp"]
 
 
 def test_what_concerns_the_whole_run_is_in_its_spec():
@@ -298,6 +298,7 @@ def test_what_is_memoized_depends_on_all_that_a_result_does():
 
 def test_a_step_that_must_look_itself_is_not_memoized():
     assert key_of(make_plan(make_step("Train", settings=Settings(cache=False)))) is None
+    assert key_of(make_plan(make_step("Train", settings=Settings(retries=1)))) is None
     assert key_of(make_plan(make_step("Train", place="driver"))) is None
     reads = make_step("Train", arguments={"x": Const({"paths": ["a"]})}, kinds={"x": "files"})
     assert key_of(make_plan(reads)) is None

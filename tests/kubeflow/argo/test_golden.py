@@ -28,7 +28,7 @@ DEPLOYMENT = Deployment(
     parallelism=4,
     ttl=604800,
     pod_gc="OnPodSuccess",
-    settings=Settings(retries=1, retry_wait=30.0, memory="2Gi", secrets=(("AWS_SECRET_ACCESS_KEY", "s3/secretkey"),)),
+    settings=Settings(memory="2Gi", secrets=(("AWS_SECRET_ACCESS_KEY", "s3/secretkey"),)),
     schedule=Schedule("0 6 * * 1-5", "Europe/Zurich"),
 )
 
