@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace.pipelines.cli import main
 
 from tests.served_models import Server, served, write_echo, write_half_plus
 
@@ -352,6 +353,21 @@ def test_a_bad_inference_request_is_told_its_field(half: Server) -> None:
     ):
         status, found = half.infer(body)
         assert status == 400 and words in found["error"]
+
+
+def test_the_command_refuses_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(tmp_path / "none")]) == 2
+    assert "error: expected a SavedModel or a folder of versions, found no folder" in capsys.readouterr().err
+    for wrong, words in (
+        (("--max-body", "8X"), "expected a whole number, received '8X'"),
+        (("--max-batch", "0"), "expected a number from 1, received 0"),
+        (("--batch-delay", "-1"), "expected milliseconds from 0 to 60000, received '-1'"),
+        (("--versions", "newest"), "expected a whole number, received 'newest'"),
+        (("--label", "stable"), "expected LABEL=VERSION, such as stable=3, received 'stable'"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["serve", str(tmp_path), *wrong])
+        assert words in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_served_the_command_says_so(tmp_path: Path) -> None:
