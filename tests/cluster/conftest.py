@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster, Workflow, describe, messages, script
+from tests.cluster.cluster import HERE, Cluster, Workflow, describe, messages, script
 
 ENDED = ("Succeeded", "Failed", "Error")
 WORKFLOWS = {"group": "argoproj.io", "version": "v1alpha1", "plural": "workflows"}
@@ -41,6 +44,17 @@ def kubernetes_api(cluster: Cluster) -> Any:
     kubernetes = pytest.importorskip("kubernetes")
     kubernetes.config.load_kube_config(cluster.kubeconfig)
     return kubernetes.client
+
+
+@pytest.fixture(scope="session")
+def flights_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of the flights example as its author would make it, in the cluster: the project is in /app."""
+    repository, project = HERE.parents[1], tmp_path_factory.mktemp("flights")
+    shutil.copy(repository / "pyproject.toml", project)
+    shutil.copytree(repository / "examples", project / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    name = f"{cluster.registry}/flights:1"
+    script("headrace_image.sh", name, str(project), str(Path(sys.executable).with_name("headrace")), timeout=3600)
+    return name
 
 
 @pytest.fixture

@@ -31,7 +31,19 @@ USER 1000:1000
 D
 docker build --quiet --network=host -t headrace:cluster "$tmp/code" >/dev/null
 "$headrace" image build --project "$project" --base headrace:cluster --tag "$name" --option=--network=host --option=--quiet
-docker save "$name" -o "$tmp/tar"
-mv "$tmp/tar" "$H/img/${name//[\/:]/_}.tar"
-[ ! -S "$R/containerd.sock" ] || import_images
+tar=$(archive "$name")
+id=$(docker image inspect -f '{{.Id}}' "$name")
+mark=$H/containerd/imported/$(basename "$tar").id # of what containerd has
+if [ "$(cat "$mark" 2>/dev/null)" != "$id" ] || ! has_image "$name"; then
+  docker save "$name" -o "$tmp/tar"
+  mv "$tmp/tar" "$tar"
+  if [ -S "$R/containerd.sock" ]; then
+    import_images
+    rm "$tar" # of gigabytes one copy is enough
+    echo "$id" >"$mark"
+  fi
+fi
+# what this call has replaced
+docker image ls -q --no-trunc --filter before="$dependencies" headrace-dependencies | xargs -r docker image rm >/dev/null 2>&1 || true
+docker image prune -f >/dev/null
 say "image $name, $(($(docker image inspect -f '{{.Size}}' "$name") >> 20)) MiB"

@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 [ $# -ge 2 ] || [ "${1:-}" = --python-root ] || die "usage: image.sh REGISTRY/NAME:TAG FOLDER...|--python REQUIREMENTS [FOLDER...] [options]"
 name=$1
-tar=$H/img/${1//[\/:]/_}.tar
+tar=$(archive "$1")
 shift
 mkdir -p "$H/img"
 tmp=$(mktemp -d "$H/img/tmp.XXXX")

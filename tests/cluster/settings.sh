@@ -71,17 +71,22 @@ forward() {
 s3_bucket() {
   in_ns curl -fsS --aws-sigv4 aws:amz:us-east-1:s3 --user "$S3_KEY:$S3_SECRET" -X PUT "http://$IP:$((PORT + 1))/$1"
 }
+# the name of an image's file
+archive() { printf '%s/img/%s.tar' "$H" "${1//[\/:]/_}"; }
+has_image() { [ -S "$R/containerd.sock" ] && ctrd images ls -q | grep -qxF "$1"; }
 # What is in the folder of images and not in containerd as it is now: import it
-import_images() {
-  local tar mark
+import_images() (
   mkdir -p "$H/containerd/imported"
+  exec 8>"$H/import.lock"
+  flock 8
+  there=$(ctrd images ls -q | tr /: __)
   for tar in "$H"/img/*.tar; do
     mark=$H/containerd/imported/$(basename "$tar")
-    [ -e "$mark" ] && [ ! "$tar" -nt "$mark" ] && continue
+    [ -e "$mark" ] && [ ! "$tar" -nt "$mark" ] && grep -qxF "$(basename "$tar" .tar)" <<<"$there" && continue
     ctrd images import "$tar" >>"$L/import.log" 2>&1 || die "cannot import $tar: $(tail -n 1 "$L/import.log")"
     touch -r "$tar" "$mark"
   done
-}
+)
 # What the tests need to know, as JSON
 describe() {
   local s3=$((PORT + 1)) kfp=$((PORT + 2))

@@ -60,3 +60,16 @@ def test_a_step_that_fails_says_so(cluster: Cluster, submit: Callable[..., Workf
     (node,) = nodes(failed).values()
     assert "(exit code 7)" in node["message"]
     assert node["outputs"]["exitCode"] == "7"
+
+
+def test_the_image_runs_a_step_as_another_user_on_a_read_only_root(
+    cluster: Cluster, flights_image: str, submit: Callable[..., Workflow], pod_logs: Callable[..., dict[str, str]]
+) -> None:
+    confined = {"readOnlyRootFilesystem": True, "runAsNonRoot": True, "allowPrivilegeEscalation": False}
+    script = "headrace-step --help && python -c 'import examples.flights.pipeline, s3fs, tensorflow' && ! touch /app/x"
+    step = shell(cluster, "main", script, volumes=[{"name": "tmp", "emptyDir": {}}])
+    mounts = {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
+    step["container"] |= {"image": flights_image, "securityContext": confined, "workingDir": "/app"} | mounts
+    done = submit(workflow(step))
+
+    assert done["status"]["phase"] == "Succeeded", (messages(done), pod_logs(done))

@@ -152,7 +152,7 @@ containerRuntimeEndpoint: unix://$R/containerd.sock
 failSwapOn: false
 resolvConf: ""
 clusterDNS: [10.96.0.10]   # nothing answers there; without it every pod gets a warning
-evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
+evictionHard: {memory.available: 100Mi}   # never for the disk: images deleted to free it could not be pulled again
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 podLogsDir: $R/podlogs
