@@ -74,7 +74,8 @@ class StepTemplate:
 
     def _inputs(self) -> dict[str, Any]:
         ports = artifact_ports(self.step)
-        artifacts = [{"name": port.name, "path": f"{INPUTS}/{port.name}.json"} for port in ports]
+        # Argo writes the files as its own user, and for that user alone if it is not told otherwise.
+        artifacts = [{"name": port.name, "path": f"{INPUTS}/{port.name}.json", "mode": 0o444} for port in ports]
         inputs = {"parameters": [{"name": name} for name in self._parameters()], "artifacts": artifacts}
         return {part: items for part, items in inputs.items() if items}
 

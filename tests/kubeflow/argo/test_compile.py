@@ -88,6 +88,7 @@ def test_references_go_in_and_out_as_files_as_they_are():
         "/headrace/inputs/more-0.json",
         "/headrace/inputs/more-1.json",
     ]
+    assert {a["mode"] for a in train["inputs"]["artifacts"]} == {0o444}
     [model] = train["outputs"]["artifacts"]
     assert model == {"name": "model", "path": "/headrace/outputs/artifacts/model.json", "archive": {"none": {}}}
     outputs = {p["name"]: p["valueFrom"]["path"] for p in train["outputs"]["parameters"]}
