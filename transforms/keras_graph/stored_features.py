@@ -85,8 +85,14 @@ def _dense(array: np.ndarray, to: pa.DataType) -> pa.Array:
         except pa.ArrowInvalid as error:
             raise ValueError(f"a string feature has bytes that are not UTF-8 text: {error}") from error
     else:
-        flat = pa.array(np.ascontiguousarray(array).reshape(-1).astype(value.to_pandas_dtype(), copy=False), value)
+        flat = pa.array(np.ascontiguousarray(array).reshape(-1).astype(_numpy_type(value), copy=False), value)
     return pa.FixedSizeListArray.from_arrays(flat, to.list_size) if to is not value else flat
+
+
+def _numpy_type(value: pa.DataType) -> np.dtype[Any]:
+    # Not `to_pandas_dtype`, which wants pandas.
+    name = str(value)
+    return np.dtype({"halffloat": "float16", "float": "float32", "double": "float64"}.get(name, name))
 
 
 def feature_batch_to_tensors(
