@@ -48,8 +48,9 @@ which takes any compiled pipeline, from other compilers too.
   changed.
 - A pipeline's parameters have Kubeflow's types where there is one:
   {parameters}.
-  Others, such as `int?`, are text: their JSON. A value with `{{{{`, `$(` or `$$` is refused, as a default and with `-p`: Argo, Kubernetes and
-  Kubeflow's launcher replace what follows in the parameters of every pipeline, and no way of writing stops them. So
+  Others, such as `int?`, are text: their JSON. A value with `{{{{`, `$(` or `$$` is refused, as a default and with
+  `-p`: Argo, Kubernetes and Kubeflow's launcher replace what follows in the parameters of every pipeline, and no way
+  of writing stops them. So
   are whole numbers beyond 2**53, as Kubeflow's numbers are doubles, and characters that its server cannot store. A
   constant of a step has none of these limits.
 - A step's output parameters are JSON in text, so that an absent one can be told.

@@ -20,6 +20,7 @@ from headrace.components import (
     Pusher,
     Resolver,
     SchemaGen,
+    SkewValidator,
     SqlExampleGen,
     StatisticsGen,
     Trainer,
@@ -69,6 +70,7 @@ def cases(tmp_path_factory) -> Mapping[str, Case]:
         batch_size=32,
     ).model
     blessing = add(Evaluator, examples=examples, model=model, slices=["carrier"]).blessing
+    add(SkewValidator, model=model, examples=examples, rows=100, single_rows=3)
     add(InfraValidator, model=model, examples=examples, rows=10)
     add(BulkInferrer, examples=examples, model=model, output_columns=["id"])
     add(Pusher, model=model, model_blessing=blessing, push_destination=Filesystem(str(folder / "serving")))

@@ -20,7 +20,6 @@ from headrace.transforms.keras_graph import analyze_and_trace, export_serving_mo
 from headrace.transforms.row_groups import RowGroup
 from keras import layers, ops
 
-from tests.contract import CHECKS, Case
 from tests.small_training import write_examples, write_schema
 
 SCHEMA = """
@@ -270,8 +269,3 @@ def test_without_reference_rows_it_says_so(made, tmp_path):
 def test_the_verdict_is_json_and_has_no_sensitive_value(made, tmp_path):
     verdict = judged(served_with(made, tmp_path, "vocabulary shifted"), made.raw, tmp_path / "out", rows=100)
     assert "ü" not in json.dumps(verdict, ensure_ascii=False)
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_contract(check, made, tmp_path):
-    check(Case(SkewValidator, {"model": made.model, "examples": made.raw, "rows": 100, "single_rows": 3}), tmp_path)
