@@ -21,7 +21,7 @@ def compile_plan(
     kind: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     version: str | None = None,
-    memoize: bool | None = None,
+    memoize: bool = False,
 ) -> str:
     """Compiles a pipeline for a target.
 
@@ -33,7 +33,7 @@ def compile_plan(
             for a deployment with a schedule, and else the first.
         parameters: Values that become the defaults of the pipeline's parameters.
         version: Of the target's server; by default the oldest that Headrace compiles for.
-        memoize: Argo: whether its controller skips the pods of steps whose result it knows; by default it does.
+        memoize: Argo: whether its controller skips the pods of steps whose result it knows; see `compile_argo`.
 
     Returns:
         The file's text: equal Plans and deployments give equal bytes.
@@ -46,9 +46,9 @@ def compile_plan(
         if kind is not None:
             what = f"Kubeflow Pipelines has no kinds of objects, received {kind}"
             raise PipelineError(Problem(what, "leave --kind out, or use --target argo", code="command"))
-        if memoize is not None:
+        if memoize:
             what = "memoize is of Argo; Kubeflow Pipelines has a cache of its own"
-            raise PipelineError(Problem(what, "leave --no-memoize out, or use --target argo", code="command"))
+            raise PipelineError(Problem(what, "leave --memoize out, or use --target argo", code="command"))
         from headrace.kubeflow.kfp.compile import compile_kfp
 
         more = {} if version is None else {"kfp_version": version}
@@ -58,9 +58,7 @@ def compile_plan(
 
     kind = kind or ("CronWorkflow" if deployment.schedule is not None else "Workflow")
     server = DEFAULT if version is None else version_of(version, "argo")
-    return compile_argo(
-        plan, deployment, kind=kind, parameters=parameters, argo_version=server, memoize=memoize is not False
-    )
+    return compile_argo(plan, deployment, kind=kind, parameters=parameters, argo_version=server, memoize=memoize)
 
 
 def compile_all(
@@ -71,7 +69,7 @@ def compile_all(
     kind: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     version: str | None = None,
-    memoize: bool | None = None,
+    memoize: bool = False,
 ) -> dict[str, str]:
     """Compiles many pipelines for a target.
 

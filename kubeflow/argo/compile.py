@@ -38,7 +38,7 @@ def compile_argo(
     kind: str = "Workflow",
     parameters: Mapping[str, Any] | None = None,
     argo_version: Version = DEFAULT,
-    memoize: bool = True,
+    memoize: bool = False,
 ) -> str:
     """Compiles a pipeline to Argo Workflows.
 
@@ -49,8 +49,8 @@ def compile_argo(
         parameters: Values of the pipeline's parameters, in place of their defaults.
         argo_version: Version of the server.
         memoize: Whether Argo skips the pods of steps whose result it knows. Its controller must then be allowed to
-            create and update config maps, which a stock installation does not. Without, each step starts its pod,
-            and looks itself for an earlier result.
+            create and update config maps; where it is not, as in a stock installation, steps that succeeded end in
+            error. Without, each step starts its pod, which finds an earlier result in the pipeline root within seconds.
 
     Returns:
         YAML; equal arguments give equal bytes.

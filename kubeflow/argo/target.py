@@ -24,7 +24,9 @@ _CONSTRUCTS = {
     ),
     "setting gpu": Support("`resources.requests` and `resources.limits` of the accelerator"),
     "setting gpu_type": Support("the resource's name"),
-    "setting cache": Support("`memoize`, but of steps with retries; and each step itself looks into the pipeline root"),
+    "setting cache": Support(
+        "each step's pod looks into the pipeline root; with `--memoize` no pod is started, but of steps with retries"
+    ),
     "setting env": Support("`env`; `$` is doubled, so that Kubernetes replaces nothing"),
     "setting secrets": Support("`env` with `valueFrom.secretKeyRef`"),
     "setting config_maps": Support("`env` with `valueFrom.configMapKeyRef`"),

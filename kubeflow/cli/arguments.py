@@ -142,12 +142,10 @@ def _deployment(parser: argparse.ArgumentParser) -> None:
         "--fail-if-not-blessed", action="store_true", default=None, help="let a refused model fail the run"
     )
     group.add_argument(
-        "--no-memoize",
-        dest="memoize",
-        action="store_false",
+        "--memoize",
+        action="store_true",
         default=None,
-        help="Argo: start each step's pod, which looks itself for an earlier result; for a controller that may not"
-        " write config maps",
+        help="Argo: start no pod for a step whose result is known; its controller must be allowed to write config maps",
     )
     group.add_argument("--kfp-version", metavar="V", help="version of Kubeflow Pipelines' server")
     group.add_argument("--argo-version", metavar="V", help="version of Argo's controller")

@@ -158,7 +158,7 @@ def _uploaded_kind(arguments: argparse.Namespace) -> str | None:
 def _refuse_compile_options(arguments: argparse.Namespace, instead: str) -> None:
     given = [name for name in COMPILE_OPTIONS if getattr(arguments, name, None) is not None]
     if given:
-        option = "--no-memoize" if given[0] == "memoize" else "--" + given[0].replace("_", "-")
+        option = "--" + given[0].replace("_", "-")
         raise _command(f"{option} does nothing with {instead}, which is compiled", "compile it again with that option")
 
 

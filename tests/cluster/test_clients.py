@@ -103,8 +103,8 @@ def compiled(
     (folder / f"{target}.deployment.yaml").write_text(yaml.safe_dump(document))
     there = Project(folder, target, server, env)
     out = folder / f"of-{target}"
-    words = ("compile", "flow.py", "--target", target, "--deployment", f"{target}.deployment.yaml", "--no-memoize")
-    there.headrace(*(words if target == "argo" else words[:-1]), "-o", f"{out}/flow.yaml")
+    words = ("compile", "flow.py", "--target", target, "--deployment", f"{target}.deployment.yaml")
+    there.headrace(*words, "-o", f"{out}/flow.yaml")
     return Project(out, target, server, env)
 
 

@@ -73,8 +73,6 @@ class Flights:
         deployment = {"image": image, "root": self.root, "settings": {"secrets": secrets, "env": env}}
         (self.project / "deployment.yaml").write_text(yaml.safe_dump(deployment))
         words = ["--target", self.target, "--deployment", "deployment.yaml", "-o", str(self.empty / "flights.yaml")]
-        if self.target == "argo":
-            words.append("--no-memoize")
         self.headrace(
             "compile", "examples/flights/pipeline.py", *words, folder=self.project, env={"FLIGHTS_DATA": self.data}
         )

@@ -117,7 +117,7 @@ def test_one_wrong_pipeline_and_none_is_written_and_the_problems_of_all_are_told
         (("--kind", "Workflow"), "Kubeflow Pipelines has no kinds of objects"),
         (("--argo-version", "3.7"), "--argo-version is of another target"),
         (("--kfp-version", "1.8.0"), "older than"),
-        (("--no-memoize",), "memoize is of Argo"),
+        (("--memoize",), "memoize is of Argo"),
         (("--timezone", "Europe/Zurich"), "add --schedule CRON"),
         (("--root", "/tmp/here"), "every pod can write to"),
         (("--store", "postgresql://a:geheim@db/runs"), "has a password in it"),

@@ -31,7 +31,7 @@ PLAN = make_plan(
 )
 SCHEDULED = replace(DEPLOYMENT, schedule=Schedule("0 6 * * *"), pod_gc="OnPodSuccess")
 FILES = {
-    kind: yaml.safe_load(compile_argo(PLAN, SCHEDULED, kind=kind))
+    kind: yaml.safe_load(compile_argo(PLAN, SCHEDULED, kind=kind, memoize=True))
     for kind in ("Workflow", "WorkflowTemplate", "CronWorkflow")
 }
 Change = Callable[[dict[str, Any]], Any]

@@ -47,8 +47,16 @@ def test_an_example_compiles_to_its_golden_file(golden: Callable[[str, str], Non
     golden(f"argo/{example.parent.name}.{kind.lower()}.yaml", text)
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name)
+def test_an_example_whose_steps_argo_memoizes(golden: Callable[[str, str], None], example: Path):
+    text = compile_argo(plan_of(example), DEPLOYMENT, memoize=True)
+    assert check_argo(text) == []
+    golden(f"argo/{example.parent.name}.memoized.yaml", text)
+
+
 def test_there_is_a_golden_file_of_every_example_and_no_other():
-    expected = {f"{example.parent.name}.{kind.lower()}.yaml" for example in EXAMPLES for kind in KINDS}
+    kinds = (*(kind.lower() for kind in KINDS), "memoized")
+    expected = {f"{example.parent.name}.{kind}.yaml" for example in EXAMPLES for kind in kinds}
     assert EXAMPLES and {path.name for path in GOLDEN.iterdir()} == expected
 
 
