@@ -160,6 +160,18 @@ def test_data_steps_run_in_the_light_image(images: dict[str, str], tmp_path: Pat
     }, [outcome.log for outcome in outcomes.values()]
 
 
+def test_a_projects_requirements_lie_where_its_code_finds_them(
+    images: dict[str, str], tmp_path: Path, project: Path
+) -> None:
+    (project / "requirements.txt").write_text("humanize==4.9.0\n")
+    name = cluster(tmp_path, project, images["light"]).within[-1]
+    found = "import headrace.pipelines, humanize; print(humanize.__file__, humanize.__cached__)"
+    paths = run("docker", "run", "--rm", "--network=host", name, "python", "-c", found).split()
+    # The user's own installation is beside Headrace's, and compiled: a step's file system may be read-only.
+    assert all(path.startswith("/opt/headrace/lib/") for path in paths)
+    assert run("docker", "run", "--rm", "--network=host", name, "sh", "-c", f"ls {paths[1]}").split() == paths[1:]
+
+
 def test_a_container_may_write_nowhere_but_where_it_must(images: dict[str, str], tmp_path: Path, project: Path) -> None:
     outcome = cluster(tmp_path, project, images["light"]).run(load_plan(f"{project / 'author.py'}:look"), "r1")["Look"]
     assert outcome.code == 0, outcome.log
