@@ -53,19 +53,22 @@ def checked(plan: Plan, given: Mapping[str, Any]) -> Arguments:
             continue
         try:
             value = encode(given[name], annotation_of(parameter.kind)) if name in given else parameter.default
-            texts[name] = text_of(parameter, value)
+            texts[name] = text_of(value, parameter.kind)
         except NotAllowed as error:
             found.append(Problem(f"parameter {name!r}: {error}", error.fix or "correct it", code="parameter"))
     return Arguments(texts, tuple(found))
 
 
-def text_of(parameter: PlanParameter, value: Any) -> str:
+def text_of(value: Any, kind: str) -> str:
     """Text of a parameter's value: of a string the string itself, of all else JSON.
+
+    >>> text_of("a", "str"), text_of(["{{b}}"], "list[str]")
+    ('a', '["{\\u007bb}}"]')
 
     Raises:
         NotAllowed: Argo would change the text, or cannot hold it.
     """
-    if parameter.kind != "str":
+    if kind != "str":
         return inert_json(value)
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise NotAllowed(f"half of a surrogate pair in {value!r} is no character, which YAML cannot hold", "remove it")

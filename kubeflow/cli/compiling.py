@@ -96,7 +96,9 @@ def compile_for(arguments: argparse.Namespace, plan: Plan, kind: str | None = No
     version = version_of(arguments)
     # When it runs is said to the server; what runs is the same at any time.
     timeless = replace(deployment, schedule=None) if kind != "CronWorkflow" else deployment
-    text = compile_plan(plan, timeless, target=arguments.target, kind=kind, version=version, memoize=bool(arguments.memoize))
+    text = compile_plan(
+        plan, timeless, target=arguments.target, kind=kind, version=version, memoize=bool(arguments.memoize)
+    )
     return text, deployment
 
 

@@ -141,6 +141,7 @@ def _compiled(arguments: argparse.Namespace, kind: str | None = None) -> tuple[C
         _refuse_compile_options(arguments, arguments.file)
         if found.target != arguments.target:
             raise _command(f"{arguments.file} is compiled for {found.target}", f"--target {found.target}")
+        found.require_sound()
         return found, None
     plan = load_plan(arguments.file)
     text, deployment = compile_for(arguments, plan, kind)

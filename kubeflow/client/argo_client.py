@@ -9,6 +9,7 @@ from typing import Any
 from headrace.kubeflow.client.argo_api import API, ArgoServer, KubernetesApi
 from headrace.kubeflow.client.compiled_file import CompiledFile, step_ids
 from headrace.kubeflow.client.connection import Connection, Uploaded
+from headrace.kubeflow.client.object_size import require_small
 from headrace.kubeflow.client.run_status import RunStatus, StepStatus
 from headrace.kubeflow.client.server_errors import explained
 from headrace.kubeflow.client.workflow_nodes import argo_steps, run_state
@@ -38,6 +39,7 @@ class ArgoClient:
         """Makes or replaces a WorkflowTemplate, or the CronWorkflow that the file is."""
         if version is not None:
             raise ClusterError("Argo keeps one version of a workflow template", "leave --version out")
+        compiled.require_sound()
         kind = "CronWorkflow" if compiled.document["kind"] == "CronWorkflow" else "WorkflowTemplate"
         name = pipeline or compiled.name
         spec = compiled.document["spec"] if kind == "CronWorkflow" else compiled.workflow_spec
@@ -46,7 +48,8 @@ class ArgoClient:
 
     def _put(self, kind: str, name: str, body: dict[str, Any], size: int) -> bool:
         """Makes or replaces an object; False if it was there with the same content."""
-        with self._explained(f"uploading {kind} {name}", size=size):
+        require_small(body, what := f"uploading {kind} {name}")
+        with self._explained(what, size=size):
             there = self._api.find(kind, name)
             if there is None:
                 self._api.create(kind, body)
@@ -67,6 +70,7 @@ class ArgoClient:
         experiment: str | None = None,
         service_account: str | None = None,
     ) -> str:
+        compiled.require_sound()
         spec = _with_parameters(compiled.workflow_spec, compiled.texts(parameters))
         if service_account is not None:
             spec["serviceAccountName"] = service_account
@@ -99,6 +103,7 @@ class ArgoClient:
         return self._create(_of_experiment(body, experiment), f"starting {pipeline}", 0)
 
     def _create(self, body: dict[str, Any], what: str, size: int) -> str:
+        require_small(body, what)
         with self._explained(what, size=size):
             return str(self._api.create("Workflow", body)["metadata"]["name"])
 
@@ -112,6 +117,7 @@ class ArgoClient:
         experiment: str | None = None,
         service_account: str | None = None,
     ) -> str:
+        compiled.require_sound()
         spec: dict[str, Any] = {
             **(compiled.document["spec"] if compiled.document["kind"] == "CronWorkflow" else {}),
             "schedules": [schedule.cron],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from headrace.kubeflow.step_document import task_name
 from headrace.pipelines.errors import PipelineError, Problem
-from headrace.pipelines.parameter_values import NotAllowed, parse_text
+from headrace.pipelines.parameter_kinds import annotation_of
+from headrace.pipelines.parameter_values import NotAllowed, encode, parse_text
 
 # What a target may call the kinds of its parameters, in the terms of a Plan.
 _KFP_KINDS = {
@@ -23,6 +24,8 @@ _KFP_KINDS = {
     "LIST": "list",
     "STRUCT": "dict",
 }
+# How the description ends of an Argo parameter that is no text.
+_AS_JSON = ", as JSON"
 ARGO_KINDS = ("Workflow", "WorkflowTemplate", "CronWorkflow")
 
 
@@ -117,8 +120,13 @@ class CompiledFile:
         if self.target == "argo":
             entries = self.workflow_spec.get("arguments", {}).get("parameters", [])
             given = {entry["name"] for entry in entries if "value" in entry}
-            # One that no step reads is in no document; what the file says of it for people begins with its kind.
-            kinds = {entry["name"]: str(entry.get("description", "str")).removesuffix(", as JSON") for entry in entries}
+            # One that no step reads is in no document; what the file says of it for people begins with its kind. One of
+            # another compiler's has text.
+            said_of = {entry["name"]: str(entry.get("description", "")) for entry in entries}
+            kinds = {
+                name: text.removesuffix(_AS_JSON) if text.endswith(_AS_JSON) else "str"
+                for name, text in said_of.items()
+            }
             return {name: (said.get(name, kind), name not in given) for name, kind in kinds.items()}
         entries = self.document["root"].get("inputDefinitions", {}).get("parameters", {})
         return {
@@ -128,6 +136,38 @@ class CompiledFile:
             )
             for name, entry in entries.items()
         }
+
+    def require_sound(self) -> None:
+        """Refuses a file that a server would take and whose run would then fail, or never end.
+
+        A file that was compiled here is sound; one that somebody has changed, or that another compiler made, may have a
+        reference to nothing, a cycle, or a wrong type.
+
+        Raises:
+            PipelineError: With everything that is wrong, each with its place in the file.
+        """
+        if self._unsound:
+            raise PipelineError(self._unsound)
+
+    @cached_property
+    def _unsound(self) -> list[Problem]:
+        if self.target == "kfp":
+            from headrace.kubeflow.kfp.check import check_kfp
+            from headrace.kubeflow.kfp.target import NEWEST
+
+            # Which version a file is for does not stand in it: what only older servers refuse, they say.
+            found = check_kfp(self.documents, kfp_version=NEWEST)
+        else:
+            from headrace.kubeflow.argo.check import check_argo
+
+            found = check_argo(self.document)
+            if len(self.documents) > 1:
+                what = f"expected one document, found {len(self.documents)}: the others would not be sent"
+                found.append(Problem(what, "write each into a file of its own"))
+        fix = "compile it again, or correct it at this place"
+        return [
+            replace(one, what=f"{self.path}: {one.what}", fix=one.fix or fix, code="compiled-file") for one in found
+        ]
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Checks values of parameters, texts of a command line among them, as a local run does.
@@ -147,7 +187,7 @@ class CompiledFile:
                     problems.append(Problem(what, f"-p {name}=...", code="parameter"))
                 continue
             try:
-                values[name] = parse_text(given[name], kind) if isinstance(given[name], str) else given[name]
+                values[name] = (parse_text if isinstance(given[name], str) else _encoded)(given[name], kind)
             except NotAllowed as error:
                 problems.append(Problem(f"parameter {name!r}: {error}", f"-p {name}=...", code="parameter"))
         if problems:
@@ -155,9 +195,14 @@ class CompiledFile:
         return values
 
     def texts(self, given: Mapping[str, Any]) -> dict[str, str]:
-        """The same as Argo takes them: a string as it is, of any other kind as JSON."""
-        values = self.values(given)
-        return {name: value if self.parameters[name][0] == "str" else _json(value) for name, value in values.items()}
+        """The same as Argo takes them: a string as it is, of any other kind as JSON.
+
+        Raises:
+            PipelineError: One is unknown, missing, of another type, or of a form that Argo would change.
+        """
+        from headrace.kubeflow.argo.arguments import text_of
+
+        return self._as(text_of, self.values(given))
 
     def kfp_values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The same as Kubeflow takes them.
@@ -167,19 +212,23 @@ class CompiledFile:
         """
         from headrace.kubeflow.kfp.parameter_types import parameter_to_kfp
 
-        problems, values = [], {}
-        for name, value in self.values(given).items():
+        return self._as(parameter_to_kfp, self.values(given))
+
+    def _as(self, written: Callable[[Any, str], Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values in a target's own form, which is that of a value and its kind."""
+        problems, found = [], {}
+        for name, value in values.items():
             try:
-                values[name] = parameter_to_kfp(value, self.parameters[name][0])
+                found[name] = written(value, self.parameters[name][0])
             except NotAllowed as error:
                 problems.append(Problem(f"parameter {name!r}: {error}", error.fix, code="parameter"))
         if problems:
             raise PipelineError(problems)
-        return values
+        return found
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _encoded(value: Any, kind: str) -> Any:
+    return encode(value, annotation_of(kind))
 
 
 def step_documents(tree: Any) -> Iterator[Mapping[str, Any]]:

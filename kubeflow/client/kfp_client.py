@@ -35,6 +35,8 @@ from headrace.pipelines.errors import ClusterError, MissingExtra
 
 # Where a run goes that names no experiment; Kubeflow makes it when it is installed.
 DEFAULT_EXPERIMENT = "Default"
+# Of a step's log, what is read for its verdict: its last characters.
+_LAST_WORDS = 4000
 
 
 class KfpClient:
@@ -56,6 +58,7 @@ class KfpClient:
         self.host = str(self._kfp._existing_config.host)
         self._api = self._kfp._run_api.api_client
         self._namespace = self._kfp.get_user_namespace() or None
+        self._ended: dict[tuple[str, ...], str] = {}
 
     def upload(self, compiled: CompiledFile, pipeline: str | None = None, version: str | None = None) -> Uploaded:
         """Uploads a version of a pipeline, which is made if it is not there.
@@ -68,6 +71,7 @@ class KfpClient:
         Raises:
             ClusterError: A version of that name is there with another content.
         """
+        compiled.require_sound()
         pipeline, version = pipeline or compiled.name, version or f"sha256-{compiled.digest[:12]}"
         taken = f"give the version another name: --version; or --pipeline, if {pipeline} is somebody else's"
         with self._explained(f"uploading {pipeline}", taken=taken, size=len(compiled.text.encode())):
@@ -103,6 +107,7 @@ class KfpClient:
         experiment: str | None = None,
         service_account: str | None = None,
     ) -> str:
+        compiled.require_sound()
         values = compiled.kfp_values(parameters)
         with self._explained(f"starting {compiled.name}", size=len(compiled.text.encode())), _on_disk(compiled) as path:
             return self._run(
@@ -153,6 +158,7 @@ class KfpClient:
         """Makes a recurring run. The server reads its times in its own time zone, which is UTC unless it was told."""
         for what, fix in schedule_refusals(schedule):
             raise ClusterError(what, fix)
+        compiled.require_sound()
         values, name = compiled.kfp_values(parameters), name or compiled.name
         size = len(compiled.text.encode())
         with self._explained(f"scheduling {name}", size=size), _on_disk(compiled) as path, _quiet():
@@ -192,10 +198,10 @@ class KfpClient:
         waiting = tuple(StepStatus(id_, "pending") for id_ in ids.values() if id_ not in begun)
         if state in ("failed", "terminated"):
             waiting = tuple(StepStatus(step.id, "skipped", message="it was never reached") for step in waiting)
-        unknown = ""
-        if state == "succeeded":
-            with self._explained("reading the verdicts"):
-                steps, unknown = with_verdicts(steps, lambda step: self._log(run, workflow, step))
+        with self._explained("reading the verdicts"):
+            steps, unknown = with_verdicts(steps, lambda step: self._last_words(run, workflow, step))
+        # Of a run that goes on, the logs may be there a little later.
+        unknown = unknown if state == "succeeded" else ""
         message = str(getattr(found.error, "message", "") or "")
         return RunStatus(
             run, pipeline_name(spec) or str(found.display_name), state, (*steps, *waiting), message, unknown
@@ -220,6 +226,15 @@ class KfpClient:
 
     def _log(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str:
         return read_log(self._api, run, step.attempts, namespace_of(workflow), self._other_logs)
+
+    def _last_words(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str:
+        """The end of the log of a step that has ended, read once."""
+        if step.attempts not in self._ended:
+            text = self._log(run, workflow, step)[-_LAST_WORDS:]
+            if not text:
+                return ""
+            self._ended[step.attempts] = text
+        return self._ended[step.attempts]
 
     @cached_property
     def _other_logs(self) -> OtherLogs:

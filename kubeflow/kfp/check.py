@@ -7,7 +7,7 @@ has it runs. Here every reference is followed, every type compared, every name a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from headrace.kubeflow.kfp.check_dag import dag_problems
@@ -42,11 +42,12 @@ _VOLUMES = {
 }
 
 
-def check_kfp(text: str, *, kfp_version: str = DEFAULT) -> list[Problem]:
+def check_kfp(text: str | Sequence[Any], *, kfp_version: str = DEFAULT) -> list[Problem]:
     """Finds what is wrong with a compiled file.
 
     Args:
-        text: The YAML of a `PipelineSpec`, with a platform spec as a further document where it has one.
+        text: The YAML of a `PipelineSpec`, with a platform spec as a further document where it has one; or what YAML
+            reads from it, a list of documents.
         kfp_version: The version of the API server that it is for.
 
     Returns:
@@ -59,14 +60,15 @@ def check_kfp(text: str, *, kfp_version: str = DEFAULT) -> list[Problem]:
 
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        documents = [document for document in yaml.load_all(text, Loader=loader) if document is not None]
+        read = yaml.load_all(text, Loader=loader) if isinstance(text, str) else text
+        documents = [document for document in read if document is not None]
     except yaml.YAMLError as error:
         return [Problem(f"not YAML: {' '.join(str(error).split())}", "compile it again", code="kfp-file")]
     server = target(kfp_version).server
     return [Problem(f"{place}: {what}", code="kfp-file") for place, what in _document_problems(documents, server)]
 
 
-def require_sound(text: str, *, kfp_version: str = DEFAULT) -> None:
+def require_sound(text: str | Sequence[Any], *, kfp_version: str = DEFAULT) -> None:
     """Refuses a compiled file that is not sound.
 
     Raises:

@@ -11,6 +11,8 @@ from headrace.pipelines.errors import PipelineError, Problem
 
 OLDEST: Version = (2, 0, 5)
 DEFAULT = "2.0.5"
+# The newest that anything here is known of; it can all that an older one can.
+NEWEST = "2.17.0"
 _RUN = "the run that `headrace submit` or `headrace schedule` makes, not the file"
 _LATER = "no version of KFP's IR has it"
 _NODES = "not compiled to KFP yet"

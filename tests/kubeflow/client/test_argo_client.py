@@ -9,6 +9,7 @@ import time
 
 import pytest
 import yaml
+from headrace.kubeflow.client.object_size import LIMIT, size_of
 from headrace.kubeflow.step_document import VERDICT
 
 from tests.kubeflow.client.conftest import OPTIONS, write_kubeconfig
@@ -52,14 +53,14 @@ def ends(argo, run, phase, *nodes, **status):
 def test_submit_makes_a_workflow_in_the_namespace_of_the_kubeconfig(argo):
     file = argo.compiled("argo")
     (argo.folder / "flow.py").unlink()
-    more = ("-p", "number=3", "-p", "rates=[1,2]", "-p", "name={{workflow.name}} 1e3", "--experiment", "trial")
+    more = ("-p", "number=3", "-p", "rates=[1,2]", "-p", "name=$(HOME) 1e3", "--experiment", "trial")
     done = argo.headrace("submit", file, "--target", "argo", *more)
     assert done.code == 0, done.err
     ((name, made),) = workflows(argo).items()
     assert done.out == f"flow, run {name}\n" and name.startswith("flow-")
     values = {one["name"]: one.get("value") for one in made["spec"]["arguments"]["parameters"]}
     assert values["number"] == "3" and json.loads(values["rates"]) == [1.0, 2.0] and values["rate"] == "0.1"
-    assert values["name"] == "{{workflow.name}} 1e3"
+    assert values["name"] == "$(HOME) 1e3"
     assert made["metadata"]["labels"]["headrace/experiment"] == "trial"
 
 
@@ -72,6 +73,78 @@ def test_parameters_are_checked_before_anything_is_sent(argo):
         and "'number' (int)" in done.err
     )
     assert not argo.server.requests
+
+
+def test_a_text_that_argo_would_change_is_refused_as_the_compiler_refuses_it(argo):
+    file, given = argo.compiled("argo"), ("-p", "number=1", "-p", "name=a {{workflow.name}}")
+    assert argo.headrace("upload", "flow.py", "--target", "argo", *OPTIONS).code == 0
+    compiling = argo.headrace("compile", "flow.py", "--target", "argo", "-o", "other.yaml", *OPTIONS, *given)
+    said = "parameter 'name': 'a {{workflow.name}}' contains '{{', which Argo takes for a template"
+    assert compiling.code == 2 and said in compiling.err
+    asked = len(argo.server.asked("POST .*"))
+    for words in (
+        ("submit", file),
+        ("submit", "flow.py", *OPTIONS),
+        ("submit", "--pipeline", "flow"),
+        ("schedule", file, "--cron", "0 6 * * *"),
+    ):
+        done = argo.headrace(*words, "--target", "argo", *given)
+        assert done.code == 2 and done.err == compiling.err, words
+    assert len(argo.server.asked("POST .*")) == asked and not workflows(argo)
+
+
+def test_a_number_or_a_list_has_no_braces_that_argo_sees(argo):
+    (argo.folder / "flow.py").write_text((argo.folder / "flow.py").read_text().replace("list[float]", "list"))
+    given = ("-p", "number=1", "-p", 'rates=["{{workflow.name}}"]')
+    done = argo.headrace("submit", argo.compiled("argo"), "--target", "argo", *given)
+    assert done.code == 0, done.err
+    ((_, made),) = workflows(argo).items()
+    values = {one["name"]: one.get("value") for one in made["spec"]["arguments"]["parameters"]}
+    assert "{{" not in values["rates"] and json.loads(values["rates"]) == ["{{workflow.name}}"]
+
+
+@pytest.mark.parametrize("verb", [("upload",), ("submit", "-p", "number=1"), ("schedule", "--cron", "0 6 * * *")])
+def test_a_file_with_a_reference_to_nothing_is_refused_before_it_is_sent(argo, verb):
+    file = argo.folder / argo.compiled("argo", "-p", "number=1")
+    document = yaml.safe_load(file.read_text())
+    tasks = document["spec"]["templates"][0]["dag"]["tasks"]
+    next(task for task in tasks if task["name"] == "gate")["dependencies"] = ["train-modell"]
+    file.write_text(yaml.safe_dump(document))
+    done = argo.headrace(verb[0], file.name, "--target", "argo", *verb[1:])
+    assert done.code == 2 and "argo.yaml: spec.templates[dag].dag.tasks[gate]" in done.err, done.err
+    assert "train-modell" in done.err and "fix: " in done.err and not argo.server.requests
+
+
+def test_of_several_documents_none_is_left_unsaid(argo):
+    file = argo.folder / argo.compiled("argo")
+    file.write_text(file.read_text() + "---\n" + file.read_text())
+    done = argo.headrace("submit", file.name, "--target", "argo", "-p", "number=1")
+    assert done.code == 2 and "expected one document, found 2" in done.err and not argo.server.requests
+
+
+def test_a_text_of_a_parameter_that_another_compiler_described_is_text(argo):
+    file = argo.folder / argo.compiled("argo")
+    document = yaml.safe_load(file.read_text())
+    document["spec"]["arguments"]["parameters"].append({"name": "other", "description": "a file's name"})
+    file.write_text(yaml.safe_dump(document))
+    done = argo.headrace("submit", file.name, "--target", "argo", "-p", "number=1", "-p", "other=a b")
+    assert done.code == 0, done.err
+    ((_, made),) = workflows(argo).items()
+    assert {"name": "other", "description": "a file's name", "value": "a b"} in made["spec"]["arguments"]["parameters"]
+
+
+def test_a_file_that_etcd_would_not_take_is_refused_before_it_is_sent(argo):
+    file, long = argo.compiled("argo"), ("-p", "name=" + "<" * (LIMIT // 6))
+    words = ("--target", "argo", "-p", "number=1")
+    for verb in (("submit", file), ("schedule", file, "--cron", "0 6 * * *")):
+        done = argo.headrace(*verb, *words, *long)
+        assert done.code == 2 and f"which takes {LIMIT:,}, 3 steps of " in done.err, done.err[-900:]
+        assert "the largest are parameter name with 1,57" in done.err and "pass its URL" in done.err
+        assert not argo.server.asked("POST .*")
+    made = argo.headrace("submit", file, *words, "-p", "name=" + "a" * (LIMIT // 2))
+    assert made.code == 0, made.err[-900:]
+    ((_, kept),) = workflows(argo).items()
+    assert LIMIT // 2 < size_of(kept) < LIMIT
 
 
 def test_upload_makes_a_template_replaces_it_and_changes_nothing_for_equal_bytes(argo):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from headrace.kubeflow.kfp.check import check_kfp
 
 from tests.kubeflow.client.conftest import OPTIONS
 from tests.kubeflow.client.loopback import Answer, unresponsive
@@ -135,6 +136,47 @@ def test_parameters_are_checked_before_anything_is_sent(kfp):
     missing = kfp.headrace("submit", file, *kfp_args(kfp))
     assert "parameter 'number' (int) has no default and was not given" in missing.err
     assert not kfp.server.asked("POST .*")
+
+
+def test_a_text_that_kubeflow_would_change_is_refused_as_the_compiler_refuses_it(kfp):
+    file = kfp.compiled("kfp")
+    assert kfp.headrace("upload", file, *kfp_args(kfp)).code == 0
+    for text in ("{{workflow.name}}", "$(HOME)", "a $$", "a\x7f"):
+        given = ("-p", "number=1", "-p", f"name={text}")
+        compiling = kfp.headrace("compile", "flow.py", "--target", "kfp", "-o", "other.yaml", *OPTIONS, *given)
+        assert compiling.code == 2 and "parameter 'name': KFP" in compiling.err
+        for words in (
+            ("submit", file),
+            ("submit", "flow.py", *OPTIONS),
+            ("submit", "--pipeline", "flow"),
+            ("schedule", file, "--cron", "0 6 * * *"),
+        ):
+            done = kfp.headrace(*words, *kfp_args(kfp), *given)
+            assert done.code == 2 and done.err == compiling.err, words
+    assert not kfp.server.runs and not kfp.server.recurring
+
+
+@pytest.mark.parametrize("verb", [("upload",), ("submit", "-p", "number=1"), ("schedule", "--cron", "0 6 * * *")])
+def test_a_file_with_a_reference_to_nothing_is_refused_before_it_is_sent(kfp, verb):
+    file = kfp.folder / kfp.compiled("kfp", "-p", "number=1")
+    document = yaml.safe_load(file.read_text())
+    document["root"]["dag"]["tasks"]["gate"]["dependentTasks"] = ["train-modell"]
+    file.write_text(yaml.safe_dump(document))
+    done = kfp.headrace(verb[0], file.name, *kfp_args(kfp), *verb[1:])
+    assert done.code == 2 and "kfp.yaml: root.dag.tasks.gate" in done.err, done.err
+    assert "train-modell" in done.err and "fix: " in done.err and not kfp.server.requests
+
+
+def test_a_file_for_a_newer_server_is_not_measured_by_an_older_one_s_limits(kfp):
+    steps = "\n".join(f'    Gen(number=number, name="{"x" * 6000}").with_id("gen{n}")' for n in range(60))
+    (kfp.folder / "many.py").write_text(
+        (kfp.folder / "flow.py").read_text() + f"\n\n@pipeline\ndef many(number: int = 1):\n{steps}\n"
+    )
+    words = ("compile", "many.py:many", "--target", "kfp", "-o", "many.yaml", *OPTIONS, "--kfp-version", "2.14.0")
+    assert kfp.headrace(*words).code == 0
+    assert "takes 256 KiB" in str(check_kfp((kfp.folder / "many.yaml").read_text(), kfp_version="2.0.5")[0])
+    done = kfp.headrace("upload", "many.yaml", *kfp_args(kfp))
+    assert done.code == 0, done.err
 
 
 def test_submit_of_an_uploaded_pipeline_takes_the_newest_version_or_the_one_that_is_named(kfp):
