@@ -46,6 +46,8 @@ class Deployment:
         ttl: Seconds after which a finished workflow is deleted (Argo).
         pod_gc: When pods are deleted (Argo): ``"OnPodCompletion"``, ``"OnPodSuccess"``, ``"OnWorkflowCompletion"`` or
             ``"OnWorkflowSuccess"``.
+        fs_group: Group that a pod's volumes belong to, in which steps may then write as the user that they run as:
+            a claim's folder is otherwise root's. Steps run as user and group 1000 in Headrace's image.
         schedule: When it runs.
         fail_if_not_blessed: Whether a model that is not blessed fails the run. It pushes nothing either way.
         log_prefix: Whether each line of a step's log begins with the step's name.
@@ -65,6 +67,7 @@ class Deployment:
     parallelism: int | None = None
     ttl: int | None = None
     pod_gc: str | None = None
+    fs_group: int | None = None
     schedule: Schedule | None = None
     fail_if_not_blessed: bool = False
     log_prefix: bool = True
@@ -149,6 +152,7 @@ _TYPES: dict[str, Any] = {
     "parallelism": int | None,
     "ttl": int | None,
     "pod_gc": str | None,
+    "fs_group": int | None,
     "fail_if_not_blessed": bool,
     "log_prefix": bool,
 }
@@ -171,6 +175,8 @@ def _wrong(deployment: Deployment) -> list[tuple[str, str]]:
         found.append((f"store: expected postgresql://USER@HOST/DATABASE, received {deployment.store!r}", "correct it"))
     if deployment.pod_gc is not None and deployment.pod_gc not in POD_GC:
         found.append((f"pod_gc: expected one of {', '.join(POD_GC)}, received {deployment.pod_gc!r}", "correct it"))
+    if deployment.fs_group is not None and not 0 <= deployment.fs_group < 2**31:
+        found.append((f"fs_group: expected a group's number, received {deployment.fs_group}", "write one such as 1000"))
     if deployment.schedule is not None:
         found += _wrong_schedule(deployment.schedule)
     return found

@@ -139,6 +139,8 @@ def _spec(plan: Plan, deployment: Deployment, texts: Mapping[str, str], memoize:
         spec["ttlStrategy"] = {"secondsAfterCompletion": deployment.ttl}
     if deployment.pod_gc is not None:
         spec["podGC"] = {"strategy": deployment.pod_gc}
+    if deployment.fs_group is not None:
+        spec["securityContext"] = {"fsGroup": deployment.fs_group}
     # What does not depend on a failed step is done all the same, as in a local run.
     dag = {"failFast": False, "tasks": [_task(step, names) for step in plan.steps]}
     steps = [StepTemplate(plan, step, deployment, names[step.id], memoize).document() for step in plan.steps]

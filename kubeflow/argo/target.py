@@ -44,6 +44,7 @@ _CONSTRUCTS = {
     "deployment parallelism": Support("`parallelism`"),
     "deployment ttl": Support("`ttlStrategy.secondsAfterCompletion`"),
     "deployment pod_gc": Support("`podGC.strategy`"),
+    "deployment fs_group": Support("`securityContext.fsGroup` of the pods"),
     "deployment schedule": Support("a CronWorkflow"),
     "node condition": Support(_NOT_YET, _LATER),
     "node loop": Support(_NOT_YET, "write the rounds as steps, or run this pipeline locally"),

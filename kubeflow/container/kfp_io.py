@@ -15,6 +15,7 @@ from typing import Any
 from headrace.kubeflow.container.kfp_metadata import CURVES_METADATA, metadata_of
 from headrace.kubeflow.container.target_io import Given, Made, read_references, write_text
 from headrace.kubeflow.kfp.artifact_schemas import curves_of
+from headrace.kubeflow.kfp.container_spec import RUN_VARIABLE
 from headrace.kubeflow.step_document import StepDocument, task_name
 from headrace.pipelines.errors import HeadraceError
 
@@ -73,7 +74,7 @@ class KfpIo:
 
     def _run_id(self) -> str:
         """The run's id: given, or found in what KFP derives from it."""
-        known = self._run or os.environ.get("HEADRACE_RUN") or self._run_of_uris() or _run_of_pod()
+        known = self._run or _run_of_variable() or self._run_of_uris() or _run_of_pod()
         if not known:
             raise HeadraceError(
                 "expected the run's id in the executor input, found none\n    fix: compile with this Headrace"
@@ -92,6 +93,12 @@ class KfpIo:
         return ""
 
 
+def _run_of_variable() -> str:
+    """What KFP's server has put in place; `kfp.local` has no workflow, and leaves the template as it is."""
+    known = os.environ.get(RUN_VARIABLE, "")
+    return "" if "{{" in known else known
+
+
 def _run_of_pod() -> str:
     """The workflow's name, which is the run's own: of pods `<workflow>-system-container-impl-<number>`."""
     return os.environ.get("KFP_POD_NAME", "").partition("-system-")[0]
@@ -100,8 +107,8 @@ def _run_of_pod() -> str:
 def local_path(artifact: Mapping[str, Any]) -> Path:
     """Where the launcher keeps an artifact's file.
 
-    >>> str(local_path({"uri": "s3://bucket/run/model"}))
-    '/s3/bucket/run/model'
+    >>> str(local_path({"uri": "s3://bucket/run/model"})), str(local_path({"uri": "/here/run/model"}))
+    ('/s3/bucket/run/model', '/here/run/model')
 
     Raises:
         HeadraceError: Its URI has a scheme that no launcher knows.
@@ -109,6 +116,9 @@ def local_path(artifact: Mapping[str, Any]) -> Path:
     if path := artifact.get("customPath"):
         return Path(path)
     scheme, separator, rest = str(artifact.get("uri", "")).partition("://")
+    if not separator and scheme.startswith("/"):
+        # `kfp.local` has a folder of this machine for its pipeline root.
+        return Path(scheme)
     if not separator or scheme not in _MOUNTS:
         raise HeadraceError(
             f"expected an artifact under s3://, gs:// or minio://, received {artifact.get('uri')!r}\n"

@@ -83,6 +83,10 @@ CONSTRUCTS: dict[str, Support] = {
     "deployment parallelism": Support(_LATER, "limit the pods of the namespace with a ResourceQuota"),
     "deployment ttl": _since("2.17.0", "platform spec: `pipelineConfig.resourceTtlOnCompletion`"),
     "deployment pod_gc": Support(_LATER, "leave it out: KFP's persistence agent deletes finished workflows"),
+    "deployment fs_group": Support(
+        "`securityContext` of the platform spec has no `fsGroup`",
+        "mount what the user of the image may write to, or keep data under the pipeline root",
+    ),
     "deployment schedule": Support(f"a recurring run; {_RUN}"),
     "node condition": Support(_NODES, _FLAT),
     "node loop": Support(_NODES, _FLAT),

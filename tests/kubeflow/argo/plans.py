@@ -257,6 +257,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
         parallelism=draw(st.sampled_from([None, 1, 10])),
         ttl=draw(st.sampled_from([None, 0, 3600])),
         pod_gc=draw(st.sampled_from([None, "OnPodCompletion"])),
+        fs_group=draw(st.sampled_from([None, 0, 1000])),
         schedule=Schedule("*/5 0 * * 1-5", "Europe/Zurich", draw(st.sampled_from(["Allow", "Forbid", "Replace"]))),
         fail_if_not_blessed=draw(maybe),
         log_prefix=draw(maybe),

@@ -233,6 +233,7 @@ def test_what_concerns_the_whole_run_is_in_its_spec():
         parallelism=4,
         ttl=3600,
         pod_gc="OnPodSuccess",
+        fs_group=1000,
         settings=Settings(memory="1Gi"),
         fail_if_not_blessed=True,
         log_prefix=False,
@@ -243,11 +244,18 @@ def test_what_concerns_the_whole_run_is_in_its_spec():
     assert document["metadata"]["namespace"] == "ml"
     assert spec["serviceAccountName"] == "runner" and spec["imagePullSecrets"] == [{"name": "registry"}]
     assert spec["parallelism"] == 4 and spec["ttlStrategy"] == {"secondsAfterCompletion": 3600}
-    assert spec["podGC"] == {"strategy": "OnPodSuccess"}
+    assert spec["podGC"] == {"strategy": "OnPodSuccess"} and spec["securityContext"] == {"fsGroup": 1000}
     found = template(document, "a")
     assert found["container"]["resources"]["limits"] == {"memory": "1Gi"}
     assert found["retryStrategy"]["expression"] == 'lastRetry.exitCode != "3"'
     assert {"--fail-if-not-blessed", "--no-log-prefix", "--store=postgresql://u@h/d"} <= {*found["container"]["args"]}
+
+
+def test_a_group_that_is_none_is_refused():
+    with pytest.raises(PipelineError, match="fs_group: expected a group's number, received -1"):
+        replace(DEPLOYMENT, fs_group=-1)
+    with pytest.raises(PipelineError, match="expected int"):
+        Deployment.from_document({"image": "a", "root": "s3://b", "fs_group": True})
 
 
 def test_the_three_kinds_run_the_same():

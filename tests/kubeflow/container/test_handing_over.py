@@ -15,6 +15,7 @@ from headrace.kubeflow.container.references import Reference
 from headrace.kubeflow.container.target_io import Made
 from headrace.kubeflow.container.termination_message import LIMIT, error_message, write_message
 from headrace.kubeflow.entrypoint import main
+from headrace.kubeflow.kfp.container_spec import RUN_ID
 from headrace.kubeflow.step_document import StepDocument
 from headrace.pipelines.errors import ArtifactError, HeadraceError
 from headrace.pipelines.execution import StepError
@@ -117,10 +118,23 @@ def test_kfps_run_is_found_in_its_uris(monkeypatch: pytest.MonkeyPatch, salt: st
         KfpIo(DOCUMENT, executor_input="{}")._run_id()
 
 
+def test_a_variable_that_nobody_has_filled_in_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = "/work/local_outputs/flow-2026-01-01-00-00-00-000000/train/model"
+    executor_input = json.dumps({"outputs": {"artifacts": {"model": {"artifacts": [{"uri": uri}]}}}})
+    monkeypatch.setenv("HEADRACE_RUN", "workflow-7")
+    assert KfpIo(DOCUMENT, executor_input=executor_input)._run_id() == "workflow-7"
+    monkeypatch.setenv("HEADRACE_RUN", RUN_ID)
+    assert KfpIo(DOCUMENT, executor_input=executor_input)._run_id() == "flow-2026-01-01-00-00-00-000000"
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    with pytest.raises(HeadraceError, match="expected the run's id"):
+        KfpIo(DOCUMENT, executor_input="{}")._run_id()
+
+
 def test_kfps_files_lie_where_its_launcher_puts_them() -> None:
     paths = {uri: str(local_path({"uri": uri})) for uri in ("s3://b/x", "gs://b/x/y", "minio://b/x")}
     assert paths == {"s3://b/x": "/s3/b/x", "gs://b/x/y": "/gcs/b/x/y", "minio://b/x": "/minio/b/x"}
     assert local_path({"uri": "s3://b/x", "customPath": "/else"}) == Path("/else")
+    assert local_path({"uri": "/of/kfp/local/x"}) == Path("/of/kfp/local/x")
     with pytest.raises(HeadraceError, match="s3://, gs:// or minio://"):
         local_path({"uri": "hdfs://b/x"})
 

@@ -266,6 +266,7 @@ def test_refused_settings_name_the_step(settings: dict[str, Any], said: str) -> 
     [
         ({"parallelism": 3}, "ResourceQuota"),
         ({"ttl": 60}, "2.17.0 can"),
+        ({"fs_group": 1000}, "cannot express the deployment's `fs_group`"),
         ({"pod_gc": "OnPodSuccess"}, "cannot express the deployment's `pod_gc`"),
         ({"image_pull_secrets": ("a",)}, "2.1.0 can"),
         ({"root": "memory://root"}, "pods share no memory"),

@@ -44,7 +44,9 @@ QUICK: dict[str, Any] = {
 def without_refused(plan: Plan, deployment: Deployment, version: str) -> tuple[Plan, Deployment]:
     """The pipeline without what KFP of a version refuses; what that is, other tests say."""
     chosen = target(version)
-    deployment = replace(deployment, parallelism=None, pod_gc=None, schedule=None, root="s3://bucket/root")
+    deployment = replace(
+        deployment, parallelism=None, pod_gc=None, fs_group=None, schedule=None, root="s3://bucket/root"
+    )
     if chosen.server < (2, 17):
         deployment = replace(deployment, ttl=None)
     if chosen.server < (2, 1):
