@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +12,10 @@ from headrace.kubeflow.image import build
 from headrace.pipelines.author_file import load_plan
 
 from tests.kubeflow.container.by_hand import Cluster
+from tests.kubeflow.image.conftest import REPOSITORY, run
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
-REPOSITORY = Path(__file__).absolute().parents[3]
-SCRIPT = REPOSITORY / "tests" / "cluster" / "docker.sh"
-UNABLE = 77
 # The most that an image may take on a node's disk.
 LIMITS = {"headrace-test:light": 760 << 20, "headrace-test:full": 2000 << 20}
 
@@ -82,29 +77,6 @@ def fill(): Fill()
 @pipeline
 def train(): Train()
 """
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[dict[str, str]]:
-    """The environment in which `docker` is found: a daemon of our own, which ends with the tests."""
-    up = subprocess.run(
-        ["bash", SCRIPT, "up", "--while", str(os.getpid())], capture_output=True, text=True, check=False
-    )
-    if up.returncode == UNABLE:
-        pytest.skip((up.stderr or up.stdout).strip().splitlines()[-1].removeprefix("skipped: "))
-    assert up.returncode == 0, up.stdout + up.stderr
-    host = up.stdout.strip().splitlines()[-1].removeprefix("DOCKER_HOST=")
-    env = {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "PATH": f"/usr/bin:{os.environ['PATH']}"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in env.items():
-            patch.setenv(name, value)
-        yield env
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
