@@ -126,6 +126,9 @@ def parse(function: Callable[..., Any], name: str | None = None) -> ComponentSpe
     if problems:
         raise PipelineError(problems)
     results = _results(function, hints.get("return"), where)
+    if both := sorted(results.keys() & outputs.keys()):
+        what = f"component {function.__name__} has an output artifact and an output parameter called {both[0]!r}"
+        raise PipelineError(Problem(what, "rename one: .outputs[...] could mean either", where, "signature"))
     doc = inspect.getdoc(function) or ""
     return ComponentSpec(
         name or function.__name__,

@@ -1,9 +1,10 @@
-"""What every test may use: golden files, which one switch writes anew."""
+"""What every test may use: golden files, which one switch writes anew; and no test leaves folders to import from."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write the files in tests/golden anew")
+
+
+@pytest.fixture(autouse=True)
+def _imports_from_no_other_test() -> Iterator[None]:
+    """What runs in this process puts its project on `sys.path`, where a later test would meet a module of that name."""
+    before = set(sys.path)
+    yield
+    sys.path[:] = [entry for entry in sys.path if entry in before]
 
 
 @pytest.fixture

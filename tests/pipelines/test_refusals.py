@@ -408,3 +408,31 @@ def test_a_parameter_of_a_pipeline_function_needs_a_type():
 
 def test_the_parameter_class_is_public():
     assert PipelineParameter("n", int, 1).default == 1
+
+
+def test_an_output_artifact_and_an_output_parameter_have_different_names(project):
+    project.write(
+        flow="""
+        from typing import NamedTuple
+
+        from headrace.pipelines import HyperParameters, Output, component, pipeline
+
+
+        class Result(NamedTuple):
+            found: int
+
+
+        @component
+        def Find(found: Output[HyperParameters]) -> Result:
+            return Result(1)
+
+
+        @pipeline
+        def flow():
+            Find()
+        """
+    )
+    done = project.headrace("check", "flow.py")
+    assert done.code == 2
+    assert "component Find has an output artifact and an output parameter called 'found'" in done.err
+    assert "flow.py:" in done.err and "fix: rename one" in done.err

@@ -230,12 +230,15 @@ def _steps(draw: st.DrawFn, name: str, before: list[Step], parameters: list[Plan
         value |= one | st.builds(lambda a, b: ListOf((a, b)), one, value) | st.builds(lambda a: MapOf((("k", a),)), one)
     arguments = draw(st.dictionaries(_words, value, max_size=3))
     kind = {argument: draw(st.sampled_from(["Any", "files", "files?"])) for argument in arguments}
+    # No component has an output artifact and an output parameter of one name.
+    made = draw(st.lists(_words, max_size=4, unique=True))
+    artifacts = draw(st.integers(0, min(2, len(made))))
     return make_step(
         name,
         inputs=inputs,
         slots=slots,
-        outputs=tuple(draw(st.lists(_words, max_size=2, unique=True))),
-        results=dict.fromkeys(draw(st.lists(_words, max_size=2, unique=True)), "Any"),
+        outputs=tuple(made[:artifacts]),
+        results=dict.fromkeys(made[artifacts:], "Any"),
         arguments=arguments,
         kinds=kind,
         settings=draw(settings()),

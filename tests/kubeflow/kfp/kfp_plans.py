@@ -64,9 +64,8 @@ def flights() -> Plan:
 
 
 def same_everywhere(text: str) -> str:
-    """A compiled file without what another machine or an edit of the code changes: digests, the demo data's folder."""
-    text = re.sub(r'(code_digest\\":\\")[0-9a-f]{64}', r"\g<1>" + "0" * 64, text)
-    return re.sub(r"[^\"\\]*/nycflights13/", "/data/nycflights13/", text)
+    """A compiled file without what an edit of the code changes: its digests."""
+    return re.sub(r'(code_digest\\":\\")[0-9a-f]{64}', r"\g<1>" + "0" * 64, text)
 
 
 def one_step(**settings: Any) -> Plan:
