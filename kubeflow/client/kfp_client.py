@@ -25,6 +25,7 @@ from headrace.kubeflow.client.kfp_runs import (
     read_log,
     read_workflow,
     run_state,
+    verdict_in,
     with_verdicts,
 )
 from headrace.kubeflow.client.run_status import RunStatus, StepStatus
@@ -231,8 +232,9 @@ class KfpClient:
         """The end of the log of a step that has ended, read once."""
         if step.attempts not in self._ended:
             text = self._log(run, workflow, step)[-_LAST_WORDS:]
-            if not text:
-                return ""
+            if verdict_in(text, step.id) is None:
+                # The server may have the end of it a little later.
+                return text
             self._ended[step.attempts] = text
         return self._ended[step.attempts]
 

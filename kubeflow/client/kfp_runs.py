@@ -111,6 +111,13 @@ def _steps_of_tasks(run: Any, ids: Mapping[str, str]) -> tuple[StepStatus, ...]:
     return in_order(steps)
 
 
+def verdict_in(log: str, step: str) -> str | None:
+    """What a step's log says last of the step itself; None where it does not come to that."""
+    pattern = re.compile(_VERDICT.replace("{id}", re.escape(step)), re.M)
+    found = [match["said"] or match["word"] for match in pattern.finditer(log)]
+    return found[-1] if found else None
+
+
 def with_verdicts(
     steps: tuple[StepStatus, ...], log_of: Callable[[StepStatus], str]
 ) -> tuple[tuple[StepStatus, ...], str]:
@@ -121,13 +128,11 @@ def with_verdicts(
     said, unknown = [], []
     for step in steps:
         if step.state == "succeeded" and step.attempts:
-            log = log_of(step)
-            pattern = re.compile(_VERDICT.replace("{id}", re.escape(step.id)), re.M)
-            found = [match["said"] or match["word"] for match in pattern.finditer(log)]
-            if not found:
+            verdict = verdict_in(log_of(step), step.id)
+            if verdict is None:
                 unknown.append(step.id)
-            elif found[-1] != "succeeded":
-                step = StepStatus(step.id, found[-1], step.started, step.ended, step.message, step.attempts)
+            elif verdict != "succeeded":
+                step = StepStatus(step.id, verdict, step.started, step.ended, step.message, step.attempts)
         said.append(step)
     why = (
         f"the logs of {', '.join(unknown)} cannot be read, and with them what they said of the model" if unknown else ""
