@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from headrace.components.client_json import bytes_as_json
 from headrace.pipelines import Examples
 from headrace.transforms import feature_model
 from headrace.transforms.feature_model import ModelInput
@@ -38,10 +38,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, list):
         return [_written(one) for one in value]
     if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"b64": base64.b64encode(value).decode()}
+        return bytes_as_json(value)
     return value
 
 
