@@ -26,6 +26,7 @@ import pyarrow as pa
 import tensorflow as tf
 from headrace.components.evaluator import BetterThanConstant, Evaluator
 from headrace.pipelines import Examples, Model
+from headrace.transforms.keras_graph.graph_function import resources_of
 from keras import layers
 
 from benchmarks.results import Result, medians, tell
@@ -64,7 +65,8 @@ def export(model: keras.Model, folder: Path) -> Model:
     """As the Trainer: rank 1 in, named outputs out."""
     kinds = {**dict.fromkeys(FLOATS, tf.float32), **dict.fromkeys(STRINGS, tf.string)}
     root = tf.Module()
-    root.model = model
+    # As model servers find them: of a Keras model that is held itself they find no variables.
+    root.model = resources_of([model])
 
     @tf.function(
         input_signature=[{n: tf.TensorSpec((None,), kind, name=n) for n, kind in kinds.items()}], autograph=False

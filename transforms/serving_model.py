@@ -92,8 +92,10 @@ class ServingModel:
         """The outputs by name: `(rows,)` where the model gives one number a row, otherwise `(rows, ...)`.
 
         Raises:
-            ValueError: The batch lacks a column, or a column does not fit its input.
+            ValueError: The batch lacks a column, or a column does not fit its input; a model server would not find the
+                model's variables.
         """
+        import tensorflow as tf
         from headrace.transforms.keras_graph.raw_columns import raw_arrays
 
         inputs = self.inputs()
@@ -101,7 +103,14 @@ class ServingModel:
         arrays = raw_arrays(batch, inputs)
         step, names = _load(self.folder).steps[self.signature], self.output_names()
         starts = range(0, batch.num_rows, self.batch_rows) or [0]
-        pieces = [step(*(array[start : start + self.batch_rows] for array in arrays.values())) for start in starts]
+        try:
+            pieces = [step(*(array[start : start + self.batch_rows] for array in arrays.values())) for start in starts]
+        except tf.errors.FailedPreconditionError as error:
+            raise ValueError(
+                f"{self.folder}: a model server would not find the model's variables ({str(error).splitlines()[0]}): "
+                "write it with fn_args.export(model) or keras' model.export(folder); a tf.Module that holds Keras "
+                "layers saves variables that only Python finds"
+            ) from error
         return {name: _squeezed(np.concatenate([piece[i] for piece in pieces])) for i, name in enumerate(names)}
 
     def _definition(self) -> Any:
