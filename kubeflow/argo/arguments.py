@@ -62,8 +62,8 @@ def checked(plan: Plan, given: Mapping[str, Any]) -> Arguments:
 def text_of(value: Any, kind: str) -> str:
     """Text of a parameter's value: of a string the string itself, of all else JSON.
 
-    >>> text_of("a", "str"), text_of(["{{b}}"], "list[str]")
-    ('a', '["{\\u007bb}}"]')
+    >>> text_of("a", "str"), text_of([1, 2], "list[int]")
+    ('a', '[1,2]')
 
     Raises:
         NotAllowed: Argo would change the text, or cannot hold it.
