@@ -36,8 +36,6 @@ from headrace.pipelines.errors import ClusterError, MissingExtra
 
 # Where a run goes that names no experiment; Kubeflow makes it when it is installed.
 DEFAULT_EXPERIMENT = "Default"
-# Of a step's log, what is read for its verdict: its last characters.
-_LAST_WORDS = 4000
 
 
 class KfpClient:
@@ -59,7 +57,7 @@ class KfpClient:
         self.host = str(self._kfp._existing_config.host)
         self._api = self._kfp._run_api.api_client
         self._namespace = self._kfp.get_user_namespace() or None
-        self._ended: dict[tuple[str, ...], str] = {}
+        self._verdicts: dict[tuple[str, ...], str] = {}
 
     def upload(self, compiled: CompiledFile, pipeline: str | None = None, version: str | None = None) -> Uploaded:
         """Uploads a version of a pipeline, which is made if it is not there.
@@ -200,7 +198,7 @@ class KfpClient:
         if state in ("failed", "terminated"):
             waiting = tuple(StepStatus(step.id, "skipped", message="it was never reached") for step in waiting)
         with self._explained("reading the verdicts"):
-            steps, unknown = with_verdicts(steps, lambda step: self._last_words(run, workflow, step))
+            steps, unknown = with_verdicts(steps, lambda step: self._verdict(run, workflow, step))
         # Of a run that goes on, the logs may be there a little later.
         unknown = unknown if state == "succeeded" else ""
         message = str(getattr(found.error, "message", "") or "")
@@ -228,15 +226,14 @@ class KfpClient:
     def _log(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str:
         return read_log(self._api, run, step.attempts, namespace_of(workflow), self._other_logs)
 
-    def _last_words(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str:
-        """The end of the log of a step that has ended, read once."""
-        if step.attempts not in self._ended:
-            text = self._log(run, workflow, step)[-_LAST_WORDS:]
-            if verdict_in(text, step.id) is None:
-                # The server may have the end of it a little later.
-                return text
-            self._ended[step.attempts] = text
-        return self._ended[step.attempts]
+    def _verdict(self, run: str, workflow: Mapping[str, Any], step: StepStatus) -> str | None:
+        """What a step that has ended said of itself, read once; None while the server has no end of its log."""
+        if step.attempts not in self._verdicts:
+            verdict = verdict_in(self._log(run, workflow, step), step.id)
+            if verdict is None:
+                return None
+            self._verdicts[step.attempts] = verdict
+        return self._verdicts[step.attempts]
 
     @cached_property
     def _other_logs(self) -> OtherLogs:

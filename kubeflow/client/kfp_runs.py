@@ -119,7 +119,7 @@ def verdict_in(log: str, step: str) -> str | None:
 
 
 def with_verdicts(
-    steps: tuple[StepStatus, ...], log_of: Callable[[StepStatus], str]
+    steps: tuple[StepStatus, ...], verdict_of: Callable[[StepStatus], str | None]
 ) -> tuple[tuple[StepStatus, ...], str]:
     """The steps of a run that succeeded, with what each said of itself, and why that is not known if it is not.
 
@@ -128,7 +128,7 @@ def with_verdicts(
     said, unknown = [], []
     for step in steps:
         if step.state == "succeeded" and step.attempts:
-            verdict = verdict_in(log_of(step), step.id)
+            verdict = verdict_of(step)
             if verdict is None:
                 unknown.append(step.id)
             elif verdict != "succeeded":
