@@ -45,7 +45,8 @@ which takes any compiled pipeline, from other compilers too.
   artifacts, at parameters, at the image and at the command line, and at no content. So an edited function and changed
   data are misses. The environment is not in its key; a step's is in its document. A step that reads files or asks the
   store (`Resolver`, `Importer`) is never skipped by Kubeflow: its container looks, and ends at once where nothing
-  changed.
+  changed. Its artifacts then have new ids, which are in the key too, so the steps behind it look for themselves as
+  well.
 - A pipeline's parameters have Kubeflow's types where there is one:
   {parameters}.
   Others, such as `int?`, are text: their JSON. A value with `{{{{`, `$(` or `$$` is refused, as a default and with
