@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,15 +18,15 @@ from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.plan import (
     ArtifactSlot,
     Channel,
-    Comparison,
     Function,
     ListOf,
     MapOf,
-    OneOf,
     Parameter,
     Plan,
     Step,
     Value,
+    channels_in,
+    parameters_in,
 )
 
 VERSION = 1
@@ -86,11 +86,6 @@ class StepDocument:
             )
         kinds = tuple(sorted(document["parameters"].items()))
         return cls(document["pipeline"], Step.from_json(document["step"]), kinds)
-
-    @property
-    def digest(self) -> str:
-        """Digest of all that is known of the step when it is compiled: code, constants, interface, environment."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
 def portable(step: Step) -> Step:
@@ -156,8 +151,8 @@ def parameter_ports(step: Step) -> dict[str, Parameter | Channel]:
     """
     ports: dict[str, Parameter | Channel] = {}
     for _, argument in step.arguments:
-        for value in _leaves(argument):
-            ports[parameter_port(value)] = value
+        read: list[Parameter | Channel] = [*map(Parameter, parameters_in(argument)), *channels_in(argument)]
+        ports |= {parameter_port(value): value for value in read}
     return dict(sorted(ports.items()))
 
 
@@ -176,21 +171,6 @@ def output_digest(output: str) -> str:
 # The output parameter in which a step says what came of it: succeeded, refused, cached, or skipped. With a hyphen, so
 # that it is none of the component's own: the Pusher's result is called `verdict`.
 VERDICT = "step-verdict"
-
-
-def _leaves(value: Value) -> Iterator[Parameter | Channel]:
-    match value:
-        case Parameter() | Channel():
-            yield value
-        case ListOf() | OneOf():
-            for item in value.values:
-                yield from _leaves(item)
-        case MapOf():
-            for _, item in value.items:
-                yield from _leaves(item)
-        case Comparison():
-            yield from _leaves(value.left)
-            yield from _leaves(value.right)
 
 
 def task_name(step_id: str) -> str:
