@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 from headrace.kubeflow.compile import compile_all
 from headrace.kubeflow.deployment import Deployment
 from headrace.pipelines.author_file import load_plan
-from headrace.pipelines.cli import main
 from headrace.pipelines.errors import PipelineError
+
+from tests.command_line import Said, headrace_in
 
 ROOT = Path(__file__).parent.parent.parent
 FLIGHTS = ROOT / "examples" / "flights" / "pipeline.py"
@@ -42,12 +39,6 @@ OPTIONS = ("--image", "repo/flow:1", "--root", "s3://bucket/root")
 HEAVY = {"tensorflow", "keras", "apache_beam", "sqlalchemy", "pyarrow", "numpy", "kubernetes", "fsspec"}
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def headrace(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text("")
@@ -56,16 +47,8 @@ def headrace(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> Done:
-        out, err, before = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main(arguments)
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Done(code, out.getvalue(), err.getvalue())
+    def run(*arguments: str) -> Said:
+        return headrace_in(tmp_path, arguments)
 
     return run
 

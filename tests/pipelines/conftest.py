@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -16,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.pipelines.cli import main
+
+from tests.command_line import headrace_in
 
 PYTHON = [sys.executable, "-m", "headrace.pipelines.cli"]
 
@@ -46,18 +44,7 @@ class Project:
         """Runs a command in the project's folder: in this process, where it costs no imports, or in a fresh one."""
         if fresh or env:
             return self._in_fresh_process(arguments, {**os.environ, **(env or {})})
-        out, err = io.StringIO(), io.StringIO()
-        kept, before = Path.cwd(), signal.getsignal(signal.SIGTERM)
-        os.chdir(self.folder)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main(arguments)
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        finally:
-            os.chdir(kept)
-            signal.signal(signal.SIGTERM, before)
-        return Done(code, out.getvalue(), err.getvalue())
+        return Done(*headrace_in(self.folder, arguments))
 
     def _in_fresh_process(self, arguments: tuple[str, ...], env: Mapping[str, str]) -> Done:
         command = [*PYTHON, *arguments]

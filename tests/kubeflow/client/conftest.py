@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import signal
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from headrace.pipelines.cli import main
 
+from tests.command_line import Said, headrace_in
 from tests.kubeflow.client.loopback import KubeflowStandin, KubernetesStandin, serving
 
 AUTHOR = """
@@ -46,32 +42,14 @@ OPTIONS = ("--image", "repo/flow:1", "--root", "s3://bucket/root")
 
 
 @dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-@dataclass
 class Cluster:
     """A folder with the author's file in it, and the command that is run there."""
 
     folder: Path
     server: KubeflowStandin | KubernetesStandin
 
-    def headrace(self, *arguments: str) -> Done:
-        out, err = io.StringIO(), io.StringIO()
-        kept, before = Path.cwd(), signal.getsignal(signal.SIGTERM)
-        os.chdir(self.folder)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main(arguments)
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        finally:
-            os.chdir(kept)
-            signal.signal(signal.SIGTERM, before)
-        return Done(code, out.getvalue(), err.getvalue())
+    def headrace(self, *arguments: str) -> Said:
+        return headrace_in(self.folder, arguments)
 
     def compiled(self, target: str, *more: str, output: str | None = None) -> str:
         """Compiles the author's file."""
