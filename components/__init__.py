@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from headrace.components.pusher import Pusher as Pusher
     from headrace.components.resolver import Resolver as Resolver
     from headrace.components.skew_validator import SkewValidator as SkewValidator
+    from headrace.components.trainer import ServingSignature as ServingSignature
     from headrace.components.trainer import Trainer as Trainer
     from headrace.components.transform import Transform as Transform
 
@@ -21,6 +22,7 @@ _WHERE = {
     "Evaluator": "evaluator",
     "ExampleValidator": "example_validator",
     "Filesystem": "pusher",
+    "ImageExampleGen": "image_example_gen",
     "ImportSchemaGen": "import_schema_gen",
     "Importer": "importer",
     "InfraValidator": "infra_validator",
@@ -28,6 +30,7 @@ _WHERE = {
     "Pusher": "pusher",
     "Resolver": "resolver",
     "SchemaGen": "schema_gen",
+    "ServingSignature": "trainer",
     "SkewValidator": "skew_validator",
     "SqlExampleGen": "sql_example_gen",
     "StatisticsGen": "statistics_gen",

@@ -8,7 +8,7 @@ import re
 from headrace.pipelines.errors import MissingExtra
 
 # Modules whose distribution is not called as they are.
-_DISTRIBUTIONS = {"google.protobuf": "protobuf", "yaml": "pyyaml"}
+_DISTRIBUTIONS = {"PIL": "pillow", "google.protobuf": "protobuf", "yaml": "pyyaml"}
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtra | None:

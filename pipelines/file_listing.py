@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from headrace.pipelines.errors import DataError, MissingExtra
 
 MAGIC = re.compile(r"[*?[]")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def find(pattern: str, suffixes: tuple[str, ...]) -> list[FileEntry]:
     listing = listing_of(pattern)
     path = pattern.removeprefix("file://")
     if listing.is_folder(path):
-        entries = inside(listing, path, suffixes)
+        entries = inside(listing, path, suffixes) or _images_below(listing, path)
         if not entries:
             raise _empty_folder(listing, path, suffixes)
         return entries
@@ -82,6 +83,18 @@ def inside(listing: Listing, folder: str, suffixes: tuple[str, ...]) -> list[Fil
     """A folder's own data files, sorted: the names with one of the suffixes that do not begin with `.` or `_`."""
     paths = [path for path in listing.names(folder) if _is_data(path, suffixes)]
     return [listing.entry(path) for path in paths if listing.is_file(path)]
+
+
+def _images_below(listing: Listing, folder: str) -> list[FileEntry]:
+    """The image files of a folder and, since a folder is often a class, of its subfolders, sorted."""
+    base = folder.rstrip("/")
+    paths = {path for pattern in ("*", "**/*") for path in listing.glob(f"{glob.escape(base)}/{pattern}")}
+    kept = [path for path in sorted(paths) if _is_data(path, IMAGE_SUFFIXES) and not _is_hidden(path[len(base) :])]
+    return [listing.entry(path) for path in kept if listing.is_file(path)]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in path.split("/"))
 
 
 def nothing_found(pattern: str, why: str, names: Iterable[str] = ()) -> DataError:

@@ -105,7 +105,7 @@ def resolve(
         window: How many of the last spans, of each the newest version.
         span: The newest span to take, instead of the newest there is.
         version: The version to take, instead of each span's newest.
-        suffixes: Which files of a folder count.
+        suffixes: Which files of a folder count; a folder that has none means the images in it and its subfolders.
 
     Returns:
         At least one file.

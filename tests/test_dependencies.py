@@ -20,6 +20,7 @@ OWN = {"headrace", "benchmarks", "examples", "tests"}
 # Modules that are not called as their distribution is; boto3 comes with moto,
 # for with a bound of its own pip does not find the one that s3fs wants; uvicorn has httptools in a module of its own.
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "boto3": "moto",
     "google.cloud.devtools": "google-cloud-build",
     "google.protobuf": "protobuf",

@@ -35,8 +35,8 @@ class Quarantine:
         self._rows: list[dict[str, object]] = []
         self._writer: pq.ParquetWriter | None = None
 
-    def add(self, file: str, row: int, bad: BadRow) -> None:
-        """Takes one bad row; `row` counts from 1 in its file.
+    def add(self, file: str, row: int | None, bad: BadRow) -> None:
+        """Takes one bad row; `row` counts from 1 in its file, None where the file is the row.
 
         Raises:
             DataError: There is no quarantine.
@@ -67,11 +67,12 @@ class Quarantine:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
         self._rows.clear()
 
-    def _error(self, file: str, row: int, bad: BadRow) -> DataError:
+    def _error(self, file: str, row: int | None, bad: BadRow) -> DataError:
         text = _shortened(bad.text.decode(errors="backslashreplace"))
         value = None if bad.value is None else _shortened(bad.value)
         fix = f'{bad.fix} Or give on_bad_row="quarantine" to set such rows aside.'
-        return DataError(bad.reason, fix, file, row, bad.column, value, (f"    the row: {text}",))
+        said = () if bad.text.decode(errors="backslashreplace") in (file, bad.value) else (f"    the row: {text}",)
+        return DataError(bad.reason, fix, file, row, bad.column, value, said)
 
 
 def _shortened(text: str) -> str:
