@@ -13,6 +13,9 @@ from headrace.transforms.keras_graph.feature_specs import FeatureSpec
 from headrace.transforms.keras_graph.hot_indices import indices_of
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 
+PLAIN_LAYERS = ("keras.", "headrace.transforms.layers.")
+"""Packages of layers that own weights and tables by Keras' means alone, and compute nothing by other attributes."""
+
 
 def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput], outputs: Any) -> Any:
     """A `tf.function` of one dict of raw tensors, scalars of rank 1, traced once for every number of rows.
@@ -102,7 +105,7 @@ def resources_of(layers: Iterable[Any]) -> list[Any]:
     for layer in (inner for outer in layers for inner in outer._flatten_layers()):
         mine = [variable.value for variable in layer.variables]
         mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
-        if not type(layer).__module__.startswith("keras."):
+        if not type(layer).__module__.startswith(PLAIN_LAYERS):
             # A layer of someone else's may own tables under any name.
             mine.append(layer)
         found.update({id(one): one for one in mine})
