@@ -16,6 +16,9 @@ from headrace.pipelines import (
     TransformGraph,
     component,
 )
+from headrace.transforms.serving_signature import ServingSignature, signature_problems
+
+__all__ = ["ServingSignature", "Trainer"]
 
 _AT_LEAST_ONE = ("epochs", "batch_size", "train_steps", "eval_steps", "checkpoint_every")
 _NOT_WITH_RUN_FN = ("callbacks", "early_stopping", "checkpoint_every")
@@ -41,6 +44,13 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = given.get(name)
         if isinstance(value, int) and value < 1:
             yield f"expected {name} of at least 1, received {value}", "leave it out, or give a positive number"
+    signatures = [one for one in given.get("signatures") or () if isinstance(one, ServingSignature)]
+    yield from signature_problems(signatures)
+    if given.get("postprocess") is not None and not given.get("signatures"):
+        yield (
+            "postprocess= has no effect without signatures=: serving_default gives the model's own outputs",
+            'name a signature for what it makes, such as signatures=[ServingSignature("serving_named")]',
+        )
     if given.get("run_fn") is not None:
         for name in _NOT_WITH_RUN_FN:
             if given.get(name) is not None:
@@ -76,6 +86,8 @@ def Trainer(
     checkpoint_every: int | None = None,
     mixed_precision: bool = False,
     output_names: list[str] | None = None,
+    signatures: list[ServingSignature] | None = None,
+    postprocess: Function | None = None,
     custom_config: dict[str, Any] | None = None,
 ) -> None:
     """Trains a model and exports it as a SavedModel that takes raw columns.
@@ -112,13 +124,18 @@ def Trainer(
         mixed_precision: Whether to compute in float16 (on a GPU) or bfloat16 where that is safe, as Keras' `mixed_*`
             policies do.
         output_names: Names of the model's outputs in the SavedModel; `predictions` for one.
+        signatures: More signatures than `serving_default`, `serving_examples` and `transform_features`: with a key that
+            passes through, the names of the likeliest classes, or for TensorFlow Serving's Classify and Regress.
+        postprocess: `postprocess(outputs)` -> dict of outputs by name, in the graph: what those signatures do first
+            with the model's outputs, each `(rows, ...)`. `serving_default`, which the Evaluator asks, does not.
         custom_config: What else `run_fn` is to get.
 
     Raises:
         PipelineError: The label is among the features or is nowhere; `build_model` does not take the hyperparameters,
-            or returned no compiled model.
+            or returned no compiled model; a signature does not fit the model.
         DataError: A row has no label or no weight; the split to train on is empty.
-        UserCodeError: `build_model`, `run_fn`, a callback or a layer of the author's raised.
+        UserCodeError: `build_model`, `run_fn`, a callback, `postprocess` or a layer of the author's
+            raised.
 
     >>> Trainer(                                                                          # doctest: +SKIP
     ...     examples=transform.outputs["transformed_examples"],
@@ -147,7 +164,7 @@ def Trainer(
         early_stopping=early_stopping,
         checkpoint_every=checkpoint_every,
         mixed_precision=mixed_precision,
-        output_names=output_names,
+        interface=training.Interface(output_names, signatures or (), postprocess),
     )
     given = training.Given(examples, transform_graph, schema, base_model)
     source = training.feature_source(given, settings)

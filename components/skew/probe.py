@@ -28,7 +28,7 @@ class _Absent:
 
 
 def main(request: str, response: str) -> None:
-    """Reads a request (JSON), writes the outputs of every signature (JSON)."""
+    """Reads a request (JSON), writes the outputs of every signature that it knows (JSON)."""
     with open(request, encoding="utf-8") as file:  # noqa: PTH123 (no more imports than needed)
         asked = json.load(file)
     sys.meta_path.insert(0, _Absent(asked["absent"]))
@@ -37,6 +37,8 @@ def main(request: str, response: str) -> None:
     loaded = tf.saved_model.load(asked["saved_model"])
     answers = {}
     for name, signature in loaded.signatures.items():
+        if name not in asked["defaults"]:
+            continue
         send = _sender(tf, name, signature, asked["defaults"].get(name, {}), asked["dtypes"])
         rows = asked["instances"]
         size = asked["batch"]

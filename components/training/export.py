@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.reference_rows import record
+from headrace.components.user_code import user_code
+from headrace.pipelines.errors import PipelineError, Problem
 from headrace.transforms.keras_graph import ServingModelExport
+from headrace.transforms.keras_graph.graph_function import PLAIN_LAYERS
 from headrace.transforms.keras_graph.serving import named_outputs
+from headrace.transforms.serving_signature import ServingSignature
 
 MOST_BYTES_BESIDE = 256 << 20
 """Weights that are written twice, so that the graph is written while they are trained."""
 
 
+@dataclass(frozen=True)
+class Interface:
+    """What a client of the exported model sees beside the raw columns.
+
+    Args:
+        output_names: Names of its outputs; a dict's own keys, otherwise `predictions` for one and Keras' for several.
+        signatures: More signatures than every export has.
+        postprocess: What those do first with the outputs by name.
+    """
+
+    output_names: list[str] | None = None
+    signatures: Sequence[ServingSignature] = ()
+    postprocess: Callable[[dict[str, Any]], Any] | None = None
+
+
 def export(
-    model: keras.Model, source: FeatureSource, folder: Path, training: Path, output_names: list[str] | None = None
+    model: keras.Model, source: FeatureSource, folder: Path, training: Path, interface: Interface = Interface()
 ) -> None:
     """Writes the model with its transform inside, and some rows as it was trained on them.
 
@@ -26,11 +47,11 @@ def export(
         source: What it was trained on: a label is never an input, whether Transform knew that it is one or not.
         folder: Where to write the SavedModel.
         training: Where to write the rows that serving is compared with later.
-        output_names: Names of its outputs; a dict's own keys, otherwise `predictions` for one and Keras' for several.
+        interface: What a client sees.
     """
-    served, names = _served(model, source, output_names)
+    served, names = _served(model, source, interface.output_names)
     _record(served, source, training, names)
-    ServingModelExport(served, source.transform, folder, output_names=names).write()
+    _prepared(served, source, folder, names, interface).write()
 
 
 class ExportBesideFit:
@@ -39,7 +60,7 @@ class ExportBesideFit:
     Saving a graph is a second of Python's work, and most of a `fit` is TensorFlow's.
 
     Args:
-        model, source, folder, training, output_names: As `export` has them; of the model, `is_settled` holds.
+        model, source, folder, training, interface: As `export` has them; of the model, `is_settled` holds.
 
     Attributes:
         callback: For `fit`: begins after the first step, since until then Python traces the step.
@@ -51,11 +72,11 @@ class ExportBesideFit:
         source: FeatureSource,
         folder: Path,
         training: Path,
-        output_names: list[str] | None = None,
+        interface: Interface = Interface(),
     ) -> None:
-        self._served, self._names = _served(model, source, output_names)
+        self._served, self._names = _served(model, source, interface.output_names)
         self._source, self._training = source, training
-        self._export = ServingModelExport(self._served, source.transform, folder, output_names=self._names)
+        self._export = _prepared(self._served, source, folder, self._names, interface)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._written: Future[None] | None = None
         self.callback = _AfterFirstStep(self)
@@ -95,7 +116,7 @@ def is_settled(model: keras.Model) -> bool:
     A layer of the author's own may compute by an attribute that its training sets.
     """
     weights = sum(weight.value.dtype.size * weight.value.shape.num_elements() for weight in model.weights)
-    ours = all(type(layer).__module__.startswith("keras.") for layer in model._flatten_layers())
+    ours = all(type(layer).__module__.startswith(PLAIN_LAYERS) for layer in model._flatten_layers())
     return ours and weights <= MOST_BYTES_BESIDE
 
 
@@ -111,6 +132,46 @@ def _served(
     if output_names is None and len(served.outputs) > 1 and not isinstance(served.output, dict):
         output_names = list(served.output_names)
     return _in_float32(served), output_names
+
+
+def _prepared(
+    served: keras.Model, source: FeatureSource, folder: Path, names: list[str] | None, interface: Interface
+) -> ServingModelExport:
+    """The export with its signatures, in which the author's function is traced."""
+
+    def postprocess(outputs: dict[str, Any]) -> Any:
+        assert interface.postprocess is not None
+        with user_code("postprocess"):
+            return interface.postprocess(outputs)
+
+    signatures = [_with_vocabulary(one, source) for one in interface.signatures]
+    try:
+        return ServingModelExport(
+            served,
+            source.transform,
+            folder,
+            output_names=names,
+            signatures=signatures,
+            postprocess=postprocess if interface.postprocess is not None else None,
+        )
+    except ValueError as error:
+        if not signatures:
+            raise
+        raise PipelineError(Problem(str(error), "mend signatures=, or postprocess=", code="signature")) from error
+
+
+def _with_vocabulary(asked: ServingSignature, source: FeatureSource) -> ServingSignature:
+    """The signature with the labels' names, where it asks for those of the label's vocabulary."""
+    if asked.labels != "vocabulary":
+        return asked
+    label = source.labels.get("", source.labels.get(asked.output or ""))
+    words = label.spec.vocabulary if label is not None and label.spec is not None else None
+    if words is None:
+        named = f"the label {label.name!r}" if label is not None else "no label"
+        what = f'signature {asked.name!r}: labels="vocabulary", but {named} has no vocabulary'
+        fix = "make the label with a StringLookup in preprocessing_fn, or name the classes in labels="
+        raise PipelineError(Problem(what, fix, code="signature"))
+    return replace(asked, labels=[str(word) for word in words])
 
 
 def _record(served: keras.Model, source: FeatureSource, training: Path, output_names: list[str] | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+    from headrace.components.training.export import Interface
     from headrace.components.training.feature_source import FeatureSource
     from headrace.transforms.keras_graph import Features
 
@@ -54,7 +55,7 @@ class FnArgs:
     eval_steps: int | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     custom_config: Mapping[str, Any] = field(default_factory=dict)
-    output_names: list[str] | None = None
+    interface: Interface | None = None
     source: FeatureSource | None = None
 
     @property
@@ -93,11 +94,14 @@ class FnArgs:
             model: The model, built on `features()`.
             output_names: Names of its outputs; the pipeline's when None.
         """
-        from headrace.components.training.export import export
+        from headrace.components.training.export import Interface, export
         from headrace.components.training.warm_start import save_weights
 
         training = Path(self.model_run_dir)
-        export(model, self._source, Path(self.serving_model_dir), training, output_names or self.output_names)
+        interface = self.interface or Interface()
+        if output_names is not None:
+            interface = replace(interface, output_names=output_names)
+        export(model, self._source, Path(self.serving_model_dir), training, interface)
         save_weights(model, training)
 
     @property

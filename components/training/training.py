@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from headrace.components.training.export import ExportBesideFit, export, is_settled
+from headrace.components.training.export import ExportBesideFit, Interface, export, is_settled
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
@@ -51,7 +51,7 @@ class Settings:
     early_stopping: dict[str, Any] | None
     checkpoint_every: int | None
     mixed_precision: bool
-    output_names: list[str] | None
+    interface: Interface
 
     @property
     def labels(self) -> dict[str, str]:
@@ -166,14 +166,14 @@ def by_build_model(
     what = "the training of build_model's model"
     # The author's callbacks may change what the model computes, and not only its weights.
     if settings.callbacks is None and is_settled(model):
-        with ExportBesideFit(model, source, output.saved_model_path, folder, settings.output_names) as beside:
+        with ExportBesideFit(model, source, output.saved_model_path, folder, settings.interface) as beside:
             with user_code(what):
                 fit(model, source, how, folder, beside.callback)
             beside.finish()
     else:
         with user_code(what):
             fit(model, source, how, folder)
-        export(model, source, output.saved_model_path, folder, settings.output_names)
+        export(model, source, output.saved_model_path, folder, settings.interface)
     save_weights(model, folder)
     if checkpoints is not None:
         storage.remove_tree(checkpoints)
@@ -260,7 +260,7 @@ def by_run_fn(
         eval_steps=settings.eval_steps,
         hyperparameters=settings.hyperparameters,
         custom_config=custom_config,
-        output_names=settings.output_names,
+        interface=settings.interface,
         source=source,
     )
     with user_code("run_fn"), warnings.catch_warnings():

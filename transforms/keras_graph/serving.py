@@ -8,10 +8,17 @@ from typing import Any
 
 import keras
 from headrace.transforms.keras_graph.graph_function import resources_of
-from headrace.transforms.keras_graph.raw_columns import tensor_specs
+from headrace.transforms.keras_graph.requested_signatures import Postprocess, RequestedSignature
 from headrace.transforms.keras_graph.saved_model import call_groups, columns_of, groups_of
 from headrace.transforms.keras_graph.saved_transform import SavedTransform, load_transform
-from headrace.transforms.keras_graph.tf_examples import parse_examples
+from headrace.transforms.keras_graph.signature_inputs import (
+    METHODS,
+    SignatureInputs,
+    by_column,
+    by_example,
+    state_in_file,
+)
+from headrace.transforms.serving_signature import ServingSignature
 
 
 def export_serving_model(
@@ -20,12 +27,15 @@ def export_serving_model(
     directory: str | Path,
     *,
     output_names: Sequence[str] | None = None,
+    signatures: Sequence[ServingSignature] = (),
+    postprocess: Postprocess | None = None,
 ) -> dict[str, str]:
     """Writes a SavedModel whose `serving_default` takes raw columns and gives named outputs.
 
     Only the columns are inputs that the model's features depend on: never a label's, a weight's or an unused one. Two
-    more signatures take the same: `serving_examples`, serialized `tf.Example`s, in which a column that has a value for
-    missing ones may be absent; and `transform_features`, which gives the model's features.
+    more signatures take the same: `serving_examples`, serialized `tf.Example`s; and `transform_features`, which gives
+    the model's features. A column that has a value for missing ones may be left out: in a `tf.Example`, and where a
+    server honours `SignatureDef.defaults`.
 
     Args:
         model: Built on features of the transform, by name: a functional model's inputs are those it takes; another
@@ -34,14 +44,19 @@ def export_serving_model(
         directory: Where to write; a folder that does not exist, or is empty.
         output_names: Names of the outputs, in the model's order; a dict's own keys, otherwise `predictions` for one
             output and the model's `output_names` for several.
+        signatures: More signatures.
+        postprocess: What those do with the outputs by name first, in the graph.
 
     Returns:
         The inputs of `serving_default`: the dtype of each column by name, in order.
 
     Raises:
-        ValueError: The model has an input that is no feature, or another number of outputs than `output_names`.
+        ValueError: The model has an input that is no feature, or another number of outputs than `output_names`;
+            or a signature does not fit it.
     """
-    prepared = ServingModelExport(model, transform, directory, output_names=output_names)
+    prepared = ServingModelExport(
+        model, transform, directory, output_names=output_names, signatures=signatures, postprocess=postprocess
+    )
     prepared.write()
     return {one.name: one.dtype for one in prepared.inputs}
 
@@ -53,7 +68,7 @@ class ServingModelExport:
     threads must not call the layers of one model at once.
 
     Args:
-        model, transform, directory, output_names: As `export_serving_model` has them.
+        model, transform, directory, output_names, signatures, postprocess: As `export_serving_model` has them.
 
     Attributes:
         inputs: The columns that `serving_default` takes.
@@ -69,6 +84,8 @@ class ServingModelExport:
         directory: str | Path,
         *,
         output_names: Sequence[str] | None = None,
+        signatures: Sequence[ServingSignature] = (),
+        postprocess: Postprocess | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -85,6 +102,8 @@ class ServingModelExport:
 
         features = {name: tf.TensorSpec((None, *specs[name].shape), specs[name].dtype) for name in self._names}
         self._predict = tf.function(predict, input_signature=[features], autograph=False).get_concrete_function()
+        outputs = self._predict.structured_outputs
+        self._requested = [RequestedSignature(one, self.inputs, outputs, postprocess) for one in signatures]
 
     def write(self) -> None:
         """Writes the SavedModel with the weights as they are."""
@@ -99,28 +118,27 @@ class ServingModelExport:
             for group, (_, given) in zip(groups, groups_of(specs))
             if any(name in self._names for name in given)
         ]
-        signature = [tensor_specs(self.inputs)]
-        transform_features = tf.function(
-            lambda raw: call_groups(groups, specs, self._names, raw), input_signature=signature, autograph=False
+        columns = by_column(self.inputs)
+        apply = tf.function(
+            lambda raw: call_groups(groups, specs, self._names, raw), input_signature=[columns.specs], autograph=False
         )
+        predict = tf.function(lambda raw: self._predict(apply(raw)), input_signature=[columns.specs], autograph=False)
 
-        def serving_default(raw: dict[str, Any]) -> dict[str, Any]:
-            features: dict[str, Any] = self._predict(transform_features(raw))
-            return features
+        def signature(taken: SignatureInputs, work: Any) -> Any:
+            return tf.function(lambda given: work(taken.columns(given)), input_signature=[taken.specs], autograph=False)
 
-        by_name = tf.function(serving_default, input_signature=signature, autograph=False)
-
-        def serving_examples(examples: Any) -> dict[str, Any]:
-            outputs: dict[str, Any] = by_name(parse_examples(examples, self.inputs))
-            return outputs
-
-        serialized = [tf.TensorSpec([None], tf.string, name="examples")]
         signatures = {
-            "serving_default": by_name,
-            "serving_examples": tf.function(serving_examples, input_signature=serialized, autograph=False),
-            "transform_features": transform_features,
+            "serving_default": signature(columns, predict),
+            "serving_examples": signature(by_example(self.inputs, "examples"), predict),
+            "transform_features": signature(columns, apply),
         }
+        defaults = dict.fromkeys(("serving_default", "transform_features"), columns.defaults)
+        for one in self._requested:
+            signatures[one.asked.name] = one.function(predict)
+            defaults[one.asked.name] = one.taken.defaults
         tf.saved_model.save(root, str(self._directory), signatures=signatures)
+        methods = {one.asked.name: one.method for one in self._requested if one.method != METHODS["predict"]}
+        state_in_file(self._directory, defaults, methods)
 
     def write_weights(self) -> None:
         """Writes the weights as they are now into the SavedModel that `write` wrote: its graph reads them."""

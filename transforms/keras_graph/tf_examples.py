@@ -16,7 +16,7 @@ def parse_examples(serialized: Any, inputs: Sequence[ModelInput]) -> dict[str, A
 
     Args:
         serialized: A string tensor `(rows,)`.
-        inputs: The columns. One that is optional may be absent from an example, and then has its missing value.
+        inputs: The columns. One that has a value for missing ones may be absent from an example.
 
     Returns:
         By name, `(rows, *shape)`.
@@ -31,7 +31,7 @@ def _parsing(one: ModelInput) -> Any:
     import tensorflow as tf
 
     dtype = tf.int64 if one.dtype == "bool" else tf.as_dtype(one.dtype)
-    missing = one.missing if one.optional else None
+    missing = one.missing
     if isinstance(missing, bool):
         missing = int(missing)
     if one.shape:
