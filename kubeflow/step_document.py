@@ -18,6 +18,7 @@ from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.plan import (
     ArtifactSlot,
     Channel,
+    Const,
     Function,
     ListOf,
     MapOf,
@@ -161,6 +162,17 @@ def parameter_port(value: Parameter | Channel) -> str:
     if isinstance(value, Parameter):
         return f"pipeline-{value.name}"
     return f"result-{task_name(value.step)}-{value.output}"
+
+
+def may_be_cached(step: Step) -> bool:
+    """Tells whether all that decides a step's result is in its document and in what comes in by its ports.
+
+    A target's own cache sees no more than those. A step that reads files or asks the store must look at them each time;
+    it does so in its container, which then finds the result in the pipeline root.
+    """
+    files = {name for name, kind in step.interface.parameters if kind.startswith("files")}
+    reads = any(name in files and value != Const(None) for name, value in step.arguments)
+    return step.settings.cache and step.place != "driver" and not reads
 
 
 def output_digest(output: str) -> str:

@@ -16,10 +16,11 @@ from headrace.kubeflow.step_document import (
     VERDICT,
     StepDocument,
     artifact_ports,
+    may_be_cached,
     output_digest,
     parameter_ports,
 )
-from headrace.pipelines.plan import Const, Plan, Settings, Step
+from headrace.pipelines.plan import Plan, Settings, Step
 
 # Where a container finds references to its inputs, and leaves those to its outputs.
 INPUTS = "/headrace/inputs"
@@ -65,7 +66,7 @@ class StepTemplate:
         template |= _retries(settings, self.deployment.fail_if_not_blessed)
         if settings.timeout is not None:
             template["activeDeadlineSeconds"] = max(1, math.ceil(settings.timeout))
-        if self.memoize and self._is_memoized(settings):
+        if self._is_memoized(settings):
             template["memoize"] = self._memoized()
         template |= _placement(settings)
         template["volumes"] = [volume for _, volume in _volumes(settings)]
@@ -133,14 +134,8 @@ class StepTemplate:
         return arguments
 
     def _is_memoized(self, settings: Settings) -> bool:
-        """Whether all that a step depends on is in its document and what comes in.
-
-        One that reads files or asks the store must look at them each time; it does so in its container. So does one
-        with retries: in Argo 3.7, a DAG in which a task with a retry strategy was taken from the cache never ends.
-        """
-        files = {name for name, kind in self.step.interface.parameters if kind.startswith("files")}
-        reads = any(name in files and value != Const(None) for name, value in self.step.arguments)
-        return settings.cache and not settings.retries and not reads and self.step.place != "driver"
+        # In Argo 3.7, a DAG in which a task with a retry strategy was taken from the cache never ends.
+        return self.memoize and may_be_cached(self.deployment.deployed(self.step)) and not settings.retries
 
     def _memoized(self) -> dict[str, Any]:
         static = json.dumps([self.deployment.image_of(self.step), *self._constant_arguments()])

@@ -23,7 +23,14 @@ from headrace.kubeflow.kfp.protos import pipeline_spec_pb2
 from headrace.kubeflow.kfp.refusals import defaults, refusals
 from headrace.kubeflow.kfp.target import DEFAULT, target
 from headrace.kubeflow.kfp.yaml_text import yaml_text
-from headrace.kubeflow.step_document import VERDICT, artifact_ports, output_digest, parameter_ports, task_name
+from headrace.kubeflow.step_document import (
+    VERDICT,
+    artifact_ports,
+    may_be_cached,
+    output_digest,
+    parameter_ports,
+    task_name,
+)
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Parameter, Plan, Step
 
@@ -197,7 +204,7 @@ def _task(step: Step, names: Mapping[str, str]) -> dict[str, Any]:
     task: dict[str, Any] = {
         "taskInfo": {"name": name},
         "componentRef": {"name": component_name(name)},
-        "cachingOptions": {"enableCache": cached_by_kfp(step)},
+        "cachingOptions": {"enableCache": may_be_cached(step)},
     }
     if inputs := {part: ports for part, ports in (("artifacts", artifacts), ("parameters", parameters)) if ports}:
         task["inputs"] = inputs
@@ -210,15 +217,6 @@ def _task(step: Step, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _from_task(task: str, output: str) -> dict[str, Any]:
     return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": output}}
-
-
-def cached_by_kfp(step: Step) -> bool:
-    """Tells whether KFP's cache knows all that decides a step's result.
-
-    It does not see files that a step reads, nor what a store says; such a step looks itself, in its container.
-    """
-    reads_files = any(kind.startswith("files") for _, kind in step.interface.parameters)
-    return step.settings.cache and step.place != "driver" and not reads_files
 
 
 def _retry_policy(retries: int, wait: float | None) -> dict[str, Any]:
