@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Files = ResolvedFiles | dict[str, ResolvedFiles]
 
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK")
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _CHANNELS = (1, 3, 4)
 
 

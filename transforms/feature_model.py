@@ -240,6 +240,7 @@ class ModelInput:
         shape: Shape of one row's value: () for a scalar, (n,) for n values, (None,) for any number.
         optional: Whether a row may lack it.
         missing: The value that stands for a missing one, where there is one.
+        image: Whether its bytes are a PNG's or JPEG's.
     """
 
     name: str
@@ -247,6 +248,7 @@ class ModelInput:
     shape: tuple[int | None, ...] = ()
     optional: bool = False
     missing: float | int | str | bool | None = None
+    image: bool = False
 
     @property
     def signature_dtype(self) -> str:
@@ -388,6 +390,8 @@ Rules
 - **Missing** is NaN for floats and `""` for strings. An int (or bool, or date) column with missing values is float32
   with NaN when all its values lie within ±{FLOAT32_EXACT:,} (2^24), where float32 has every integer. Otherwise the
   schema must state a default, which keeps it an int: `feature {{ name: "year" annotation {{ tag: "default=0" }} }}`.
+- A column of **bytes** that are all PNG or JPEG images has an `image_domain` in the schema. `DecodeImage` of
+  `headrace.transforms.layers` makes pixels of them in the graph; a missing image is no bytes, and its pixels zeros.
 - A **missing string and an empty one** are the same to Keras, and share one token: that of `""` where the vocabulary
   has it, because some row holds it, otherwise the one of what is out of vocabulary. A default tells them apart.
 - A default may be stated for any column; the column then has its plain Keras dtype and no missing values.

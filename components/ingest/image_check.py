@@ -32,6 +32,10 @@ _BEGINNINGS = {
     b"\x1f\x8b": "gzip",
     b"version https://git-lfs": "a pointer of Git LFS, not the file",
 }
+# A PNG's last chunk, IEND: no bytes, and their CRC.
+_PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
+# Start of a scan and end of the image; pixels' data has neither.
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _FETCH = "Fetch or write the file again."
 
 
@@ -77,6 +81,8 @@ def check_image(
             if wrong is not None:
                 return wrong
             image.load()
+            if not _has_end(data, image.format):
+                return ImageProblem(f"is a {image.format} without its end", f"The file is cut short. {_FETCH}")
             return None if shape is None else _pixels(image, shape)
     except UnidentifiedImageError:
         return _no_image(data)
@@ -89,7 +95,23 @@ def check_image(
         return ImageProblem(f"cannot be decoded: {said}", f"The file is damaged or cut short. {_FETCH}")
 
 
+def _has_end(data: bytes, kind: str | None) -> bool:
+    """Whether the file is whole: Pillow is content with all pixels, TensorFlow reads on to the end.
+
+    Raises:
+        SyntaxError, OSError: What stands between a PNG's pixels and its end is damaged.
+    """
+    if kind == "JPEG":
+        return _JPEG_END in data[data.rfind(_JPEG_SCAN) :]
+    Image.open(io.BytesIO(data), formats=FORMATS).verify()
+    return _PNG_END in data
+
+
 def _wrong_mode(image: Image.Image, modes: Sequence[str] | None, shape: Shape | None) -> ImageProblem | None:
+    if image.mode == "CMYK":
+        return ImageProblem(
+            "is CMYK, which TensorFlow does not decode to every number of channels", "Convert it to RGB."
+        )
     if modes is not None and image.mode not in modes:
         wanted = " or ".join(modes)
         return ImageProblem(f"has the mode {image.mode}, expected {wanted}", "Convert it, or give modes= what it has.")

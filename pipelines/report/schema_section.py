@@ -86,7 +86,11 @@ def _row(feature: Any, domains: dict[str, list[str]], privacy: Privacy) -> Schem
         type={"bytes": "string", "type_unknown": "unknown"}.get(type_, type_) if kind != "bool_domain" else "bool",
         presence=_presence(feature),
         shape=_shape(feature),
-        domain=_domain(feature, domains.get(feature.name), kind) if shown else HIDDEN if kind else "",
+        domain=_domain(feature, domains.get(feature.name), kind)
+        if shown or kind == "image_domain"
+        else HIDDEN
+        if kind
+        else "",
         default=(defaults[-1] if shown else HIDDEN) if defaults else "",
         marks=tuple(marks),
     )

@@ -87,7 +87,8 @@ def feature_row(
     shown = privacy.shows_values(name)
     there = [(k, split, feature) for k, (split, feature) in enumerate(zip(splits, features)) if feature is not None]
     charts, note = _charts(name, [feature for _, _, feature in there], [k for k, _, _ in there], shown, detailed)
-    note = note if shown else "values hidden: sensitive" if privacy.is_sensitive(name) else "values hidden: free text"
+    if not shown:
+        note = f"values hidden: {_why_hidden(name, there[0][2], privacy)}"
     figures = tuple(
         SplitFigures(split, k, chart, tuple(_figures(feature, shown)))
         for (k, split, feature), chart in zip(there, charts)
@@ -105,6 +106,12 @@ def feature_row(
     if figures[0].get("earliest"):
         top = ", ".join(f"{split.split} {split.get('earliest')} to {split.get('latest')}" for split in figures)
     return FeatureRow(name, _type(first), marks, note, figures, top, "" if shift is None else number(shift, 2), keys)
+
+
+def _why_hidden(name: str, feature: Any, privacy: Privacy) -> str:
+    if privacy.is_sensitive(name):
+        return "sensitive"
+    return "bytes" if feature.HasField("bytes_stats") else "free text"
 
 
 def _charts(
@@ -272,9 +279,21 @@ def _figures(feature: Any, shown: bool) -> list[tuple[str, str]]:
         figures.append(("values a row", f"{number(common.min_num_values)} to {number(common.max_num_values)}"))
     if feature.HasField("string_stats") and shown:
         figures.append(("mean length", number(feature.string_stats.avg_length, 3)))
+    if feature.HasField("bytes_stats") and common.num_non_missing:
+        figures += _bytes_figures(feature)
     if feature.HasField("num_stats") and shown and common.num_non_missing:
         figures += _number_figures(feature, common.tot_num_values or common.num_non_missing)
     return figures
+
+
+def _bytes_figures(feature: Any) -> list[tuple[str, str]]:
+    stats = feature.bytes_stats
+    images = next((custom.num for custom in feature.custom_stats if custom.name == "images"), 0)
+    return [
+        ("mean bytes", number(stats.avg_num_bytes, 3)),
+        ("most bytes", number(stats.max_num_bytes, 15)),
+        *([("images", percent(images / common_stats(feature).tot_num_values))] if images else []),
+    ]
 
 
 def _number_figures(feature: Any, total: float) -> list[tuple[str, str]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.transforms.layers.decode_image import DecodeImage as DecodeImage
     from headrace.transforms.layers.join_modalities import JoinModalities as JoinModalities
     from headrace.transforms.layers.present import Present as Present
 
-_WHERE = {"JoinModalities": "join_modalities", "Present": "present"}
+_WHERE = {"DecodeImage": "decode_image", "JoinModalities": "join_modalities", "Present": "present"}
 __all__ = list(_WHERE)
 
 

@@ -108,8 +108,7 @@ class DecodeImage(keras.layers.Layer):  # type: ignore[misc]
     def _decoded(self, data: Any) -> Any:
         import tensorflow as tf
 
-        decoded = tf.io.decode_image(data, channels=self.channels, expand_animations=False)
-        decoded.set_shape((None, None, self.channels))
+        decoded = _decode(data, self.channels)
         is_right = tf.reduce_all(tf.equal(tf.shape(decoded)[:2], self._shape[:2]))
         pixels = tf.cond(
             is_right, lambda: tf.cast(decoded, self._pixel_dtype), lambda: self._resized(tf.cast(decoded, tf.float32))
@@ -132,3 +131,21 @@ class DecodeImage(keras.layers.Layer):  # type: ignore[misc]
         # A bilinear mean stays within what it is of, but for the last bit.
         resized = tf.clip_by_value(resized, 0.0, 255.0)
         return tf.cast(tf.round(resized), tf.uint8) if self._pixel_dtype == "uint8" else resized
+
+
+def _decode(data: Any, channels: int) -> Any:
+    """The pixels of one image as it is, uint8 of shape `(any, any, channels)`."""
+    import tensorflow as tf
+
+    def decode(number: int) -> Any:
+        pixels = tf.io.decode_image(data, channels=number, expand_animations=False)
+        pixels.set_shape((None, None, number))
+        return pixels
+
+    def opaque() -> Any:
+        return tf.pad(decode(3), [[0, 0], [0, 0], [0, 1]], constant_values=tf.constant(255, tf.uint8))
+
+    if channels < 4:
+        return decode(channels)
+    # A JPEG has no transparency, and is not decoded to four channels.
+    return tf.cond(tf.io.is_jpeg(data), opaque, lambda: decode(4))

@@ -162,6 +162,8 @@ def _write_domain(feature: schema_pb2.Feature, seen: _Seen, max_categories: int)
         feature.time_domain.integer_format = schema_pb2.TimeDomain.UNIX_DAYS
     elif base.startswith("timestamp"):
         feature.time_domain.integer_format = schema_pb2.TimeDomain.UNIX_MICROSECONDS
+    elif seen.filled and all(custom_stat(one, "images") == common_stats(one).tot_num_values for one in seen.filled):
+        feature.image_domain.minimum_supported_image_fraction = 1.0
     elif seen.filled and feature.type == schema_pb2.BYTES:
         _write_categories(feature, seen, max_categories)
     elif seen.filled and feature.type == schema_pb2.INT:

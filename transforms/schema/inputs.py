@@ -72,7 +72,8 @@ def _model_input(feature: schema_pb2.Feature) -> ModelInput:
     if default is None and optional:
         dtype = "string" if dtype == "string" else "float32"
         missing = missing_value(dtype)
-    return ModelInput(feature.name, dtype, _shape(feature), optional, missing)
+    image = feature.WhichOneof("domain_info") == "image_domain"
+    return ModelInput(feature.name, dtype, _shape(feature), optional, missing, image)
 
 
 def _shape(feature: schema_pb2.Feature) -> tuple[int | None, ...]:

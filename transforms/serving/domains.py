@@ -85,6 +85,8 @@ def _domain(feature: Any, shared: dict[str, Any]) -> Domain:
         unit = schema_pb2.TimeDomain.IntegerTimeFormat.Name(feature.time_domain.integer_format)
         is_days = unit == "UNIX_DAYS"
         return Domain("days since 1970-01-01" if is_days else unit.lower(), 20_000 if is_days else None)
+    if kind == "image_domain":
+        return Domain("a PNG or JPEG image", {"b64": _PNG})
     if kind in ("int_domain", "float_domain"):
         return _range(getattr(feature, kind))
     return Domain()
@@ -125,6 +127,8 @@ def _scalar(tensor: TensorInfo, domain: Domain, raw: dict[str, Any] | None) -> A
     if raw is not None:
         return {"b64": _serialized(raw)}
     if kind == "O":
+        if isinstance(domain.example, dict):
+            return domain.example
         if "image" in tensor.name or tensor.name.endswith("_bytes"):
             return {"b64": _PNG}
         return domain.example if isinstance(domain.example, str) else "text"

@@ -13,6 +13,8 @@ from headrace.transforms.value_counts import ValueCounts
 
 Values = NumberCounts | ValueCounts
 
+_IMAGE_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # PNG, JPEG
+
 
 class ColumnSummary:
     """One column's summary.
@@ -26,13 +28,14 @@ class ColumnSummary:
         lengths: How many values a present row has, for a list.
         values: The distribution of the values: numbers, or strings and bytes.
         sizes: The distribution of the strings' lengths in characters (of bytes in bytes).
+        images: How many values of bytes begin as a PNG or JPEG does.
     """
 
-    __slots__ = ("arrow_type", "lengths", "missing", "null_elements", "rows", "sizes", "values")
+    __slots__ = ("arrow_type", "images", "lengths", "missing", "null_elements", "rows", "sizes", "values")
 
     def __init__(self, arrow_type: pa.DataType) -> None:
         self.arrow_type = arrow_type
-        self.rows = self.missing = self.null_elements = 0
+        self.rows = self.missing = self.null_elements = self.images = 0
         self.lengths = NumberCounts()
         text = kind_of(arrow_type).feature_type == "BYTES"
         self.values: Values = ValueCounts() if text else NumberCounts()
@@ -51,6 +54,7 @@ class ColumnSummary:
         if isinstance(summary.values, ValueCounts):
             counts = ValueCounts.of(array)
             summary.values, summary.sizes = counts, _sizes(array, counts)
+            summary.images = _images(array) if kind_of(array.type).name == "bytes" else 0
         else:
             summary.values = _numbers(array)
         return summary
@@ -60,6 +64,7 @@ class ColumnSummary:
         self.rows += other.rows
         self.missing += other.missing
         self.null_elements += other.null_elements
+        self.images += other.images
         self.lengths.merge(other.lengths)
         self.sizes.merge(other.sizes)
         self.values.merge(other.values)  # type: ignore[arg-type]  # of one arrow type, so of one class
@@ -88,6 +93,12 @@ def _sizes(array: pa.Array, counts: ValueCounts) -> NumberCounts:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     return NumberCounts.of(_size(array.drop_null()))
+
+
+def _images(array: pa.Array) -> int:
+    values = array.cast(pa.large_binary())
+    found = [pc.sum(pc.starts_with(values, begin)).as_py() or 0 for begin in _IMAGE_BEGINNINGS]
+    return int(sum(found))
 
 
 def _size(values: pa.Array) -> np.ndarray[Any, Any]:

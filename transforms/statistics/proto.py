@@ -3,7 +3,8 @@
 What the proto has no field for is in `custom_stats`: `arrow_type`, `unique` of numbers, `num_infinite`,
 `quantile_rank_error` (the bound, where quantiles are of a sketch), `count_error` (the bound, where the counts of top
 values are of a sketch), `min_length` and `max_length` of strings, `null_elements` of lists, `top_values` of ints with
-few distinct values, and `min_exact` and `max_exact` of ints that a double cannot hold.
+few distinct values, `min_exact` and `max_exact` of ints that a double cannot hold, and `images`, how many values of
+bytes begin as a PNG or JPEG. Of bytes no value is written, only how many there are and how long they are.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def _write_column(
         feature.type = statistics_pb2.FeatureNameStatistics.BYTES
         _write_common(feature.bytes_stats.common_stats, column, quantiles)
         _write_bytes(feature.bytes_stats, column)
+        feature.custom_stats.add(name="images", num=column.images)
     else:
         _write_common(feature.string_stats.common_stats, column, quantiles)
         _write_strings(feature, column, column.values, top_values, ranked_values)

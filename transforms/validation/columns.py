@@ -123,6 +123,7 @@ def _domain(stats: Stats, feature: schema_pb2.Feature, schema: schema_pb2.Schema
     elif stats.WhichOneof("stats") == "num_stats":
         yield from _range(stats, feature)
         yield from _not_finite(stats, feature)
+    yield from _images(stats, feature)
     yield from _uniqueness(stats, feature)
 
 
@@ -201,6 +202,17 @@ def _not_finite(stats: Stats, feature: schema_pb2.Feature) -> Iterator[Reason]:
         yield Reason(Types.FLOAT_TYPE_HAS_NAN, "NaN", f"expected no NaN, {nan} values are")
     if feature.float_domain.disallow_inf and infinite:
         yield Reason(Types.FLOAT_TYPE_HAS_INF, "Infinite", f"expected finite numbers, {infinite} values are infinite")
+
+
+def _images(stats: Stats, feature: schema_pb2.Feature) -> Iterator[Reason]:
+    least = feature.image_domain.minimum_supported_image_fraction
+    values = common_stats(stats).tot_num_values
+    images = int(float(custom_stat(stats, "images") or 0))
+    if images < least * values:
+        text = (
+            f"expected PNG or JPEG images in at least {least:.6g} of the values, {values - images} of {values} are none"
+        )
+        yield Reason(Types.LOW_SUPPORTED_IMAGE_FRACTION, "No images", text)
 
 
 def _uniqueness(stats: Stats, feature: schema_pb2.Feature) -> Iterator[Reason]:
