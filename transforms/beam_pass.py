@@ -96,8 +96,7 @@ def run_on_beam(
     The summaries come back through files: of the options' `temp_location` where the workers are on other machines.
     """
     options = PipelineOptions(beam_args)
-    runner = options.view_as(StandardOptions).runner
-    local = runner is None or runner.split(".")[-1] in _LOCAL_RUNNERS
+    local = _is_local(options)
     in_memory = local and options.view_as(DirectOptions).direct_running_mode in (None, "in_memory")
     elements = _elements(splits, in_memory)
     if not elements:
@@ -106,8 +105,7 @@ def run_on_beam(
     watch = _watches[token] = _Watch(on_rows)
     folder, remote = _result_folder(options, local, token)
     try:
-        # FnApiRunner by name: `DirectRunner` first tries to download a Prism binary, and waits for it when offline.
-        pipeline = beam.Pipeline(runner=fn_runner.FnApiRunner() if local else None, options=options)
+        pipeline = beam.Pipeline(runner=runner_of(options), options=options)
         references = pipeline | "RowGroups" >> beam.Create(elements, reshuffle=not in_memory)
         _ = (
             references
@@ -125,6 +123,17 @@ def run_on_beam(
     finally:
         del _watches[token]
         FileSystems.delete([folder]) if remote else shutil.rmtree(folder, ignore_errors=True)
+
+
+def runner_of(options: PipelineOptions) -> Any:
+    """Beam's in-memory runner, unless the options name another than DirectRunner; None for the one they name."""
+    # FnApiRunner by name: `DirectRunner` first tries to download a Prism binary, and waits for it when offline.
+    return fn_runner.FnApiRunner() if _is_local(options) else None
+
+
+def _is_local(options: PipelineOptions) -> bool:
+    runner = options.view_as(StandardOptions).runner
+    return runner is None or runner.split(".")[-1] in _LOCAL_RUNNERS
 
 
 def _elements(

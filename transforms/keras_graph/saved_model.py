@@ -70,9 +70,9 @@ def write(
         group.resources = resources(list(outputs.values()))
         root.groups.append(group)
     features = [name for name in specs if name not in labels]
-    signatures = {"transform_features": _signature(root.groups, specs, inputs, features)}
+    signatures = {"transform_features": signature(root.groups, specs, inputs, features)}
     if labels:
-        signatures["transform_labels"] = _signature(root.groups, specs, inputs, list(labels))
+        signatures["transform_labels"] = signature(root.groups, specs, inputs, list(labels))
     try:
         tf.saved_model.save(root, str(directory / SAVED_MODEL), signatures=signatures)
     except AssertionError as error:
@@ -121,7 +121,7 @@ def columns_of(specs: Mapping[str, FeatureSpec], names: Sequence[str]) -> set[st
     return {column for name in names for column in specs[name].columns}
 
 
-def _signature(
+def signature(
     groups: Sequence[Any], specs: Mapping[str, FeatureSpec], inputs: Mapping[str, ModelInput], names: list[str]
 ) -> Any:
     import tensorflow as tf
