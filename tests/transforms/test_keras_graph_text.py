@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from headrace.transforms.keras_graph import analyze_and_trace, feature_batch_to_tensors
+from headrace.transforms.keras_graph import analyze_and_trace, feature_batch_to_tensors, load_transform
 from headrace.transforms.keras_graph.text_tokens import ArrowTokenizer, GraphTokenizer
 from headrace.transforms.row_groups import row_groups
 from hypothesis import given, settings
@@ -156,3 +157,90 @@ def test_an_authors_own_split_stays_in_its_process():
     del tokenizer
     with pytest.raises(RuntimeError, match="run Transform with Beam's DirectRunner"):
         name[0](*name[1])
+
+
+COUNTED = [
+    {"output_mode": "count"},
+    {"output_mode": "tf_idf"},
+    {"output_mode": "tf_idf", "ngrams": 2, "max_tokens": 40, "pad_to_max_tokens": True},
+    {"output_mode": "count", "split": None},
+    {"output_mode": "tf_idf", "split": None},
+]
+
+
+@pytest.mark.parametrize("options", COUNTED)
+def test_wide_counts_are_stored_as_what_is_not_0_and_read_as_keras_computes_them(tmp_path, options):
+    column = texts(500)
+    ours, transform = adapted(tmp_path, lambda: text_layer(**options), column)
+    spec = transform.feature_specs["out"]
+    assert spec.encoding == "sparse"
+    batch = pa.record_batch([column], ["text"])
+    transform.save(tmp_path / "saved")
+    expected = ours(np.array([[text or ""] for text in column.to_pylist()], object)).numpy()
+    for stored in (transform.apply(batch), load_transform(tmp_path / "saved").apply(batch)):
+        lists = stored.column("out")
+        assert lists.type == pa.list_(pa.struct([("index", pa.int32()), ("value", pa.float32())]))
+        assert len(lists.flatten()) == np.count_nonzero(expected)
+        for part in (stored, stored.slice(100, 7), stored.take(pa.array([499, 3, 3]))):
+            read = feature_batch_to_tensors(part, transform.feature_specs)["out"]
+            assert read.dtype == np.float32
+            rows = {500: slice(None), 7: slice(100, 107), 3: [499, 3, 3]}[part.num_rows]
+            np.testing.assert_array_equal(read, expected[rows])
+
+
+def test_counts_survive_parquet_and_batches_of_no_rows(tmp_path):
+    _, transform = adapted(tmp_path, lambda: text_layer(output_mode="tf_idf"), texts(50))
+    for column in (texts(50), texts(50).slice(0, 0), pa.array([None, ""], pa.string())):
+        stored = transform.apply(pa.record_batch([column], ["text"]))
+        pq.write_table(pa.Table.from_batches([stored]), tmp_path / "stored.parquet")
+        read = pq.read_table(tmp_path / "stored.parquet")
+        for table in (stored, read):
+            found = feature_batch_to_tensors(table, transform.feature_specs)["out"]
+            assert found.shape == (len(column), transform.feature_specs["out"].size)
+
+
+def test_the_memory_of_wide_counts_does_not_grow_with_their_width(tmp_path):
+    rows, words = 4000, np.array([f"word{number}" for number in range(30_000)])
+    rng = np.random.default_rng(0)
+    column = pa.array([" ".join(rng.choice(words, 8)) for _ in range(rows - 1)] + [" ".join(words)])
+    _, transform = adapted(tmp_path, lambda: text_layer(output_mode="tf_idf"), column)
+    width = transform.feature_specs["out"].size
+    assert width > 20_000
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    stored = transform.apply(pa.record_batch([column], ["text"]))
+    python, arrow = tracemalloc.get_traced_memory()[1], pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+    tokens = 8 * rows + len(words)
+    assert stored.nbytes < 16 * tokens, "an index and a value for each"
+    assert python + arrow < 200 * tokens < rows * width * 4 / 20, "neither the dense rows nor the longest text's width"
+
+
+def test_other_layers_that_count_are_stored_alike_and_one_with_weights_of_its_own_as_it_is(tmp_path):
+    columns = 'feature { name: "text" type: BYTES } feature { name: "n" type: INT shape { dim { size: 4 } } }'
+    schema = text_format.Parse(columns, schema_pb2.Schema())
+    schema.feature[1].presence.min_fraction = 1
+    numbers = np.random.default_rng(0).integers(0, 20, (60, 4))
+    table = pa.table({"text": texts(60), "n": pa.array(numbers.tolist(), pa.list_(pa.int64(), 4))})
+    pq.write_table(table, tmp_path / "raw.parquet")
+    counting = keras.layers.CategoryEncoding(20, output_mode="count")
+    made = {}
+
+    def preprocessing_fn(inputs):
+        made["lookup"] = keras.layers.IntegerLookup(output_mode="count")
+        weights = keras.layers.Lambda(lambda x: keras.ops.cast(x, "float32") / 10.0)(inputs["n"])
+        return {
+            "counted": counting(inputs["n"]),
+            "weighted": counting(inputs["n"], count_weights=weights),
+            "looked_up": made["lookup"](inputs["n"]),
+        }
+
+    transform = analyze_and_trace(
+        preprocessing_fn, schema, row_groups([str(tmp_path / "raw.parquet")]), engine="direct"
+    )
+    encodings = {name: spec.encoding for name, spec in transform.feature_specs.items()}
+    assert encodings == {"counted": "sparse", "weighted": "dense", "looked_up": "sparse"}
+    found = feature_batch_to_tensors(transform.apply(table.to_batches()[0]), transform.feature_specs)
+    np.testing.assert_array_equal(found["counted"], counting(numbers))
+    np.testing.assert_allclose(found["weighted"], counting(numbers, count_weights=numbers / 10), rtol=1e-6)
+    np.testing.assert_array_equal(found["looked_up"], made["lookup"](numbers))

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from headrace.transforms.keras_graph import symbolic_graph
 
-Encoding = Literal["dense", "one_hot", "multi_hot"]
+Encoding = Literal["dense", "one_hot", "multi_hot", "sparse"]
 
 WIDE = 8
-"""A one-hot or multi-hot wider than this is stored as indices; a narrower one costs no more as it is."""
+"""A one-hot, multi-hot or count wider than this is stored as indices; a narrower one costs no more as it is."""
 
 _LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
 _BINS = (keras.layers.Hashing, keras.layers.HashedCrossing)
@@ -31,8 +31,9 @@ class FeatureSpec:
         dtype: Keras dtype of the tensor that the model gets.
         shape: Shape of one row, without the batch: (1,) for a scalar column that went through.
         columns: The raw columns it depends on, sorted.
-        encoding: How a row is stored: the values ("dense"), the index of the one ("one_hot"; null for none), or the
-            indices of the ones ("multi_hot").
+        encoding: How a row is stored: the values ("dense"), the index of the one ("one_hot"; null for none), the
+            indices of the ones ("multi_hot"), or those of what is not 0, each with its value ("sparse": a count, or
+            tf-idf).
         size: How many categories there are, special ones included; None if it is not categorical.
         vocabulary: The token of each category by index, special tokens included, where there is a vocabulary.
         boundaries: The bin boundaries of a Discretization.
@@ -129,6 +130,11 @@ def _encoding(tensor: Any) -> Encoding:
     one_value = not isinstance(layer, _TEXT) or layer._split is None
     if mode == "multi_hot" and one_value and all(tuple(one.shape[1:]) == (1,) for one in node.input_tensors):
         mode = "one_hot"
+    weighted = isinstance(layer, keras.layers.CategoryEncoding) and (
+        len(node.arguments.args) > 1 or node.arguments.kwargs.get("count_weights") is not None
+    )
+    if mode in ("count", "tf_idf") and not weighted:
+        return "sparse"
     return mode if mode in ("one_hot", "multi_hot") else "dense"
 
 

@@ -10,7 +10,7 @@ import keras
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import symbolic_graph
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
-from headrace.transforms.keras_graph.hot_indices import indices_of
+from headrace.transforms.keras_graph.hot_indices import indices_of, weighted_indices_of
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 
 PLAIN_LAYERS = ("keras.", "headrace.transforms.layers.")
@@ -44,7 +44,8 @@ def storage_function(
     outputs: Mapping[str, Any],
     specs: Mapping[str, FeatureSpec],
 ) -> tuple[Any, int]:
-    """Like `graph_function` for the outputs as they are stored, indices where the encoding says so; and bytes a row."""
+    """Like `graph_function` for the outputs as they are stored, indices where the encoding says so (as `hot_indices`
+    has them, a tensor or a dict of tensors); and bytes a row."""
     import tensorflow as tf
 
     # What a hot layer is called on takes the place of its output; a HashedCrossing is called on several tensors.
@@ -57,7 +58,8 @@ def storage_function(
             finishing[name] = functools.partial(_dense, name, specs[name].dtype)
         else:
             reached[name] = node.arguments.args[0]
-            finishing[name] = indices_of(layer)
+            weighted = getattr(layer, "_lookup_layer", layer).output_mode == "tf_idf"
+            finishing[name] = weighted_indices_of(layer) if weighted else indices_of(layer)
     graph = keras.Function({name: symbolic[name] for name in inputs}, reached)
     expand = _expand(inputs)
 

@@ -1,4 +1,4 @@
-"""The indices behind a one-hot or multi-hot, so that a wide one is stored without ever being made.
+"""The indices behind a one-hot, multi-hot or count, so that a wide one is stored without ever being made.
 
 Keras' layers compute an index and then encode it: the same layer with `output_mode="int"` gives the index, and a lookup
 its own table.
@@ -17,7 +17,11 @@ def indices_of(layer: Any) -> Callable[[Any], Any]:
 
     Args:
         layer: A StringLookup, IntegerLookup, CategoryEncoding, Hashing, HashedCrossing, Discretization or
-            TextVectorization with its state, in output mode "one_hot" or "multi_hot".
+            TextVectorization with its state, in output mode "one_hot", "multi_hot", "count" or "tf_idf".
+
+    Returns:
+        A function to indices `(rows, n)`; of a text, whose rows have as many tokens as they have, a dict of them:
+        "flat", `(tokens,)`, and "lengths", `(rows,)`.
     """
     import tensorflow as tf
 
@@ -32,15 +36,28 @@ def indices_of(layer: Any) -> Callable[[Any], Any]:
     return lambda inputs: tf.cast(indexing(inputs), tf.int64)
 
 
+def weighted_indices_of(layer: Any) -> Callable[[Any], Any]:
+    """Like `indices_of` for output mode "tf_idf": a dict, with "weights", `(width,)`, what each index counts."""
+    indices = indices_of(layer)
+    lookup = getattr(layer, "_lookup_layer", layer)
+
+    def function(inputs: Any) -> dict[str, Any]:
+        found = indices(inputs)
+        found = found if isinstance(found, dict) else {"flat": found}
+        return {**found, "weights": lookup.idf_weights_const}
+
+    return function
+
+
 def _token_indices(layer: Any, texts: Any) -> Any:
-    """The index of each token of a text, padded to the longest by -1."""
+    """The index of each token; padded to the longest text, a batch would be as large as that makes it."""
     import tensorflow as tf
 
     tokens = layer._preprocess(texts)
     if not isinstance(tokens, tf.RaggedTensor):
         return layer._lookup_layer._lookup_dense(tokens)
-    found = tf.ragged.map_flat_values(layer._lookup_layer._lookup_dense, tokens)
-    return found.to_tensor(default_value=-1)
+    flat = layer._lookup_layer._lookup_dense(tokens.flat_values)
+    return {"flat": flat, "lengths": tokens.row_lengths()}
 
 
 def _indexing(layer: Any) -> Any:

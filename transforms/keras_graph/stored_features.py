@@ -1,8 +1,8 @@
 """How rows of features are stored: tensors to Arrow and back, without TensorFlow.
 
 A feature of shape (1,) or () is a plain column, a vector a fixed-size list, a wide one-hot the index of its one (null
-for none), a wide multi-hot the list of its indices. Field metadata has the shape and the encoding, so that a file can
-be read without `features.json`.
+for none), a wide multi-hot the list of its indices, a wide count or tf-idf the list of its indices and values that are
+not 0. Field metadata has the shape and the encoding, so that a file can be read without `features.json`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def arrow_type(spec: FeatureSpec) -> pa.DataType:
     if spec.encoding == "multi_hot":
         return pa.list_(pa.int32())
     value = _ARROW[spec.dtype] if spec.dtype in _ARROW else pa.from_numpy_dtype(np.dtype(spec.dtype))
+    if spec.encoding == "sparse":
+        return pa.list_(pa.struct([("index", pa.int32()), ("value", value)]))
     return value if spec.shape in ((), (1,)) else pa.list_(value, spec.values)
 
 
@@ -43,23 +45,26 @@ def _metadata(spec: FeatureSpec) -> dict[bytes, bytes]:
     return {_KEY: json.dumps(described).encode()}
 
 
-def to_batch(arrays: Mapping[str, np.ndarray], specs: Mapping[str, FeatureSpec], schema: pa.Schema) -> pa.RecordBatch:
+def to_batch(arrays: Mapping[str, Any], specs: Mapping[str, FeatureSpec], schema: pa.Schema) -> pa.RecordBatch:
     """Tensors' values as a RecordBatch.
 
     Args:
-        arrays: By feature: `(rows, *shape)` for "dense"; `(rows, n)` indices otherwise, those out of range being none.
+        arrays: By feature: `(rows, *shape)` for "dense"; otherwise indices, those out of range being none, as
+            `hot_indices` has them.
         specs: The features.
         schema: `arrow_schema(specs)`.
     """
     columns = []
     for name, spec in specs.items():
-        array = np.asarray(arrays[name])
         if spec.encoding == "one_hot":
-            columns.append(_one_hot(array.reshape(-1), spec.shape[-1]))
+            columns.append(_one_hot(np.asarray(arrays[name]).reshape(-1), spec.shape[-1]))
         elif spec.encoding == "multi_hot":
-            columns.append(_multi_hot(array, spec.shape[-1]))
+            offsets, indices, _ = _occurrences(arrays[name], spec.shape[-1])
+            columns.append(pa.ListArray.from_arrays(offsets, pa.array(indices)))
+        elif spec.encoding == "sparse":
+            columns.append(_sparse(arrays[name], spec.shape[-1], schema.field(name).type))
         else:
-            columns.append(_dense(array, schema.field(name).type))
+            columns.append(_dense(np.asarray(arrays[name]), schema.field(name).type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -68,12 +73,33 @@ def _one_hot(indices: np.ndarray, width: int) -> pa.Array:
     return pa.array(indices.astype(np.int32), mask=outside if outside.any() else None)
 
 
-def _multi_hot(indices: np.ndarray, width: int) -> pa.Array:
-    indices = np.sort(indices, axis=1)
-    kept = (indices >= 0) & (indices < width)
-    kept[:, 1:] &= indices[:, 1:] != indices[:, :-1]
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(indices[kept].astype(np.int32)))
+def _sparse(found: Any, width: int, to: pa.DataType) -> pa.Array:
+    offsets, indices, values = _occurrences(found, width)
+    if isinstance(found, Mapping) and "weights" in found:
+        # As Keras: counts in float32, times the weight.
+        values = values.astype(np.float32) * found["weights"][indices]
+        kept = values != 0
+        offsets = np.concatenate([[0], np.cumsum(kept)])[offsets].astype(np.int32)
+        indices, values = indices[kept], values[kept]
+    value = to.value_type.field("value").type
+    numbers = pa.array(values.astype(_numpy_type(value), copy=False), value)
+    pairs = pa.StructArray.from_arrays([pa.array(indices), numbers], fields=list(to.value_type))
+    return pa.ListArray.from_arrays(pa.array(offsets), pairs, type=to)
+
+
+def _occurrences(found: Any, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each row begins, then each index of a row, ascending, and how often it is there."""
+    parts = found if isinstance(found, Mapping) else {"flat": found}
+    flat = np.asarray(parts["flat"])
+    lengths = parts.get("lengths")
+    if lengths is None:
+        lengths = np.full(len(flat), int(np.prod(flat.shape[1:], dtype=np.int64)))
+    rows, flat = np.repeat(np.arange(len(lengths)), lengths), flat.reshape(-1)
+    inside = (flat >= 0) & (flat < width)
+    keys, counts = np.unique(rows[inside] * width + flat[inside], return_counts=True)
+    of_row, indices = np.divmod(keys, width)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(of_row, minlength=len(lengths)))])
+    return offsets.astype(np.int32), indices.astype(np.int32), counts
 
 
 def _dense(array: np.ndarray, to: pa.DataType) -> pa.Array:
@@ -133,8 +159,11 @@ def column_to_array(column: pa.Array | pa.ChunkedArray, spec: FeatureSpec) -> np
         present = column.is_valid().to_numpy(zero_copy_only=False)
         hot[np.flatnonzero(present), column.drop_null().to_numpy()] = 1
     else:
-        lengths = np.diff(column.offsets.to_numpy())
-        hot[np.repeat(np.arange(rows), lengths), column.flatten().to_numpy()] = 1
+        lengths, found = np.diff(column.offsets.to_numpy()), column.flatten()
+        indices, values = found, 1
+        if spec.encoding == "sparse":
+            indices, values = found.field("index"), found.field("value").to_numpy(zero_copy_only=False)
+        hot[np.repeat(np.arange(rows), lengths), indices.to_numpy()] = values
     return hot
 
 

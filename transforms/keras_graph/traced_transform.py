@@ -144,7 +144,11 @@ def apply_in_pieces(
     rows = max(64, _CHUNK_BYTES // row_bytes)
     for start in range(0, max(batch.num_rows, 1), rows):
         tensors = compute(raw_tensors(batch.slice(start, rows), inputs))
-        yield stored_features.to_batch({name: as_array(one) for name, one in tensors.items()}, specs, schema)
+        arrays = {
+            name: {part: as_array(value) for part, value in one.items()} if isinstance(one, dict) else as_array(one)
+            for name, one in tensors.items()
+        }
+        yield stored_features.to_batch(arrays, specs, schema)
 
 
 def one_batch(pieces: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
