@@ -156,6 +156,8 @@ def _row_shape(info: Any) -> tuple[int | None, ...]:
 
 
 def _value(array: NDArray[Any]) -> Any:
+    if not array.size:  # a list of any length, which is empty where it is missing
+        return None
     value = array.reshape(-1)[0]
     return value.decode() if isinstance(value, bytes) else value.item()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.transforms.feature_model import ModelInput, name_problems
-from headrace.transforms.keras_graph.signature_inputs import METHODS, SignatureInputs, by_column, by_example
+from headrace.transforms.keras_graph.signature_inputs import METHODS, SignatureInputs, by_column, by_example, one_column
 from headrace.transforms.serving_signature import ServingSignature
 
 INPUTS, CLASSES, SCORES, REGRESSED = "inputs", "classes", "scores", "outputs"
@@ -78,6 +78,8 @@ def _taken(asked: ServingSignature, inputs: Sequence[ModelInput]) -> SignatureIn
     if asked.method != "predict":
         return by_example(inputs, INPUTS)
     key = asked.key
+    if asked.only is not None:
+        return _taken_alone(asked, inputs)
     if key is None or key in (one.name for one in inputs):
         return by_column(inputs)
     if problems := name_problems([*(one.name for one in inputs), key]):
@@ -85,11 +87,29 @@ def _taken(asked: ServingSignature, inputs: Sequence[ModelInput]) -> SignatureIn
     return by_column(inputs, beside={key: tf.TensorSpec([None], asked.key_dtype, name=key)})
 
 
+def _taken_alone(asked: ServingSignature, inputs: Sequence[ModelInput]) -> SignatureInputs:
+    import tensorflow as tf
+
+    who, by_name = f"signature {asked.name!r}: only={asked.only!r}", {one.name: one for one in inputs}
+    if asked.only not in by_name:
+        raise ValueError(f"{who} is no column that the model takes; it takes {', '.join(by_name)}")
+    if asked.key in by_name:
+        raise ValueError(f"{who}, and key={asked.key!r} is another column: leave one of them out")
+    lacking = [one.name for one in inputs if one.name != asked.only and one.missing is None]
+    if lacking:
+        raise ValueError(
+            f"{who}: the model needs {', '.join(lacking)} too, for nothing stands for a missing one: say in the schema "
+            f'that it may be missing, feature {{ name: "{lacking[0]}" presence {{ }} }}, or give it a default'
+        )
+    key = {} if asked.key is None else {asked.key: tf.TensorSpec([None], asked.key_dtype, name=asked.key)}
+    return one_column(by_name[asked.only], [one for one in inputs if one.name != asked.only], beside=key)
+
+
 def _named(found: Any, name: str) -> dict[str, Any]:
     import tensorflow as tf
 
     if not isinstance(found, Mapping) or not found or not all(isinstance(key, str) for key in found):
-        got = "an empty dict" if found == {} else type(found).__name__
+        got = f"a dict of {list(found)}" if isinstance(found, Mapping) else type(found).__name__
         raise ValueError(f"signature {name!r}: expected a dict of outputs by name from postprocess, received {got}")
     made = {key: tf.convert_to_tensor(value) for key, value in found.items()}
     for key, value in made.items():
