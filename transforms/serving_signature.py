@@ -19,6 +19,8 @@ class ServingSignature:
         key: An input that is no feature and comes out unchanged by the same name, so that a client can tell which
             answer is whose; or a column that the model takes.
         key_dtype: The key's type, where it is no column that the model takes.
+        only: The one column that it takes, such as that of an image's bytes; the model's others are as if they were
+            missing, for which each needs a value that stands for a missing one.
         labels: Names of the model's classes in the order of its outputs (two for an output of one probability), or
             ``"vocabulary"``: that of the lookup layer which `preprocessing_fn` made the label with. The output is
             then given as ``classes`` and ``scores``.
@@ -30,11 +32,14 @@ class ServingSignature:
     Example:
         >>> ServingSignature("serving_keyed", key="flight_id", labels=["on time", "late"], top_k=1).method
         'predict'
+        >>> ServingSignature("serving_bytes", only="image").only
+        'image'
     """
 
     name: str
     key: str | None = None
     key_dtype: Literal["string", "int64"] = "string"
+    only: str | None = None
     labels: list[str] | Literal["vocabulary"] | None = None
     top_k: int | None = None
     output: str | None = None
@@ -54,6 +59,8 @@ class ServingSignature:
             yield f"{who}: every model has it already", "give another name; serving_default gives the model's outputs"
         if self.key is not None and self.method != "predict":
             yield f"{who}: {self.method} answers carry no key", 'leave out key=, or method="predict"'
+        if self.only is not None and self.method != "predict":
+            yield f"{who}: {self.method} takes whole rows", 'leave out only=, or method="predict"'
         if self.method == "regress" and self.classifies:
             yield f"{who}: a regression has no classes", "leave out labels= and top_k="
         if self.top_k is not None and self.top_k < 1:

@@ -58,6 +58,33 @@ def by_example(inputs: Sequence[ModelInput], name: str) -> SignatureInputs:
     return SignatureInputs(specs, lambda given: parse_examples(given[name], inputs), {})
 
 
+def one_column(
+    one: ModelInput, others: Sequence[ModelInput], *, beside: Mapping[str, Any] | None = None
+) -> SignatureInputs:
+    """One raw column by its name; every other is missing in all rows.
+
+    Args:
+        one: The column.
+        others: The others, each with a value for missing ones.
+        beside: The spec of each input that is no column, such as a key.
+    """
+    import tensorflow as tf
+
+    specs = tensor_specs([one]) | dict(beside or {})
+    missing_specs = tensor_specs(others)
+    rows_of = {other.name: _row(other) for other in others}
+
+    def columns(given: dict[str, Any]) -> dict[str, Any]:
+        rows = tf.shape(given[one.name])[0]
+        missing = {
+            name: _repeated(tf.constant(row, missing_specs[name].dtype), rows, missing_specs[name])
+            for name, row in rows_of.items()
+        }
+        return {**given, **missing}
+
+    return SignatureInputs(specs, columns, {})
+
+
 def _row(one: ModelInput) -> np.ndarray:
     """One row of a column's missing value; a list of any length is empty then, as in a `tf.Example` without it."""
     shape = (1, *(0 if size is None else size for size in one.shape))
