@@ -158,8 +158,7 @@ imageGCLowThresholdPercent: 99
 podLogsDir: $R/podlogs
 syncFrequency: 10s
 Y
-  start kubelet "$B/kubelet" --config "$R/kubelet.yaml" --kubeconfig "$KUBECONFIG" --root-dir "$R/kubelet" \
-    --hostname-override node1 --node-ip $IP --cert-dir "$R/kubelet-pki"
+  kubelet
   cat >"$R/proxy.yaml" <<Y
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -171,6 +170,17 @@ bindAddress: $IP
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 Y
   start kube-proxy "$B/kube-proxy" --config "$R/proxy.yaml"
+}
+
+kubelet() {
+  start kubelet "$B/kubelet" --config "$R/kubelet.yaml" --kubeconfig "$KUBECONFIG" --root-dir "$R/kubelet" \
+    --hostname-override node1 --node-ip $IP --cert-dir "$R/kubelet-pki"
+}
+
+# The kubelet ends when containerd, which answers already, does not yet answer for Kubernetes
+node_ready() {
+  kill -0 "$(cat "$R/kubelet.pid")" 2>/dev/null || kubelet
+  kc wait --for=condition=Ready --timeout=10s node node1
 }
 
 # Its own CRDs and RBAC; the controller runs outside the cluster. Argo's own manifests install the minimal CRDs; the full ones,
@@ -250,7 +260,7 @@ else
   argo
   say "Argo started"
   waitfor 600 s3_bucket argo
-  waitfor 600 kc wait --for=condition=Ready --timeout=10s node node1
+  waitfor 600 node_ready
   waitfor 600 kc -n argo get serviceaccount default
   touch "$R/ok"
   rm "$R/up.pid"
