@@ -10,29 +10,29 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-TABLE = "digits.csv"
-IMAGES = "images"
-SCHEMA = Path(__file__).with_name("schema.pbtxt")
+TABLE, IMAGES, SCHEMA = "digits.csv", "images", "schema.pbtxt"
+HERE = Path(__file__).parent
 GREYS = 16
 # Half of the darkest: what counts as ink where a pixel is ink or is not.
 INK = GREYS / 2
 
-Grey = npt.NDArray[np.float64]
-
 
 class Files(NamedTuple):
-    """Where the data lies: the table, and the folder of images that it names."""
+    """Where the data lies: the table, the folder of images that it names, and what is stated of its schema."""
 
     table: str
     images: str
+    schema: str
 
 
 def files() -> Files:
@@ -41,20 +41,21 @@ def files() -> Files:
     A pipeline that is compiled for a cluster reads it where its pods can: DIGITS_DATA=s3://bucket/digits
     """
     if folder := os.environ.get("DIGITS_DATA"):
-        return Files(f"{folder.rstrip('/')}/{TABLE}", f"{folder.rstrip('/')}/{IMAGES}")
-    home = Path(__file__).parents[2] / ".headrace" / "data" / "digits"
+        return Files(*(f"{folder.rstrip('/')}/{name}" for name in (TABLE, IMAGES, SCHEMA)))
+    home = HERE.parents[1] / ".headrace" / "data" / "digits"
     # The table is written last.
     if not (home / TABLE).is_file():
         write(home)
-    return Files(str(home / TABLE), str(home / IMAGES))
+    return Files(str(home / TABLE), str(home / IMAGES), str(HERE / SCHEMA))
 
 
 def write(folder: Path) -> None:
     """Writes every digit as a PNG file, and the table.
 
     Args:
-        folder: `images/<digit>/<number>.png` and `digits.csv` are written into it.
+        folder: `images/<digit>/<number>.png`, `digits.csv` and `schema.pbtxt` are written into it.
     """
+    import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -67,6 +68,7 @@ def write(folder: Path) -> None:
         # Each of the 17 greys has one of the 256 of its own, so that nothing is lost.
         Image.fromarray(np.round(image * (255 / GREYS)).astype(np.uint8)).save(path)
         rows.append({"file": name, "digit": int(digit), **measured(image)})
+    shutil.copy(HERE / SCHEMA, folder)
     with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", newline="", delete=False) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -74,7 +76,7 @@ def write(folder: Path) -> None:
     Path(file.name).replace(folder / TABLE)
 
 
-def measured(image: Grey) -> dict[str, Any]:
+def measured(image: npt.NDArray[np.float64]) -> dict[str, Any]:
     """What can be said of a digit in a few numbers.
 
     Args:
@@ -88,10 +90,13 @@ def measured(image: Grey) -> dict[str, Any]:
         top_heavy: The upper half's share of the ink.
         holes: How many pieces of paper are closed in by ink: a 0, 4, 6 or 9 has one, an 8 two, if it is drawn closed.
 
+    >>> import numpy as np
     >>> ring = np.zeros((8, 8)); ring[2:6, 2:6] = 16; ring[3:5, 3:5] = 0
     >>> measured(ring)["holes"], measured(ring)["height"], measured(ring)["row"]
     (1, 4, 3.5)
     """
+    import numpy as np
+
     rows, columns = np.indices(image.shape)
     total = image.sum()
     row, column = (image * rows).sum() / total, (image * columns).sum() / total
@@ -112,6 +117,8 @@ def measured(image: Grey) -> dict[str, Any]:
 
 def _holes(paper: npt.NDArray[np.bool_]) -> int:
     """Pieces of paper, beside the one around the digit, that hang together by their sides."""
+    import numpy as np
+
     left = np.pad(paper, 1, constant_values=True)
     pieces = 0
     while left.any():

@@ -25,7 +25,7 @@ from headrace.components.evaluator import BetterThanConstant, ValueThreshold
 from headrace.components.trainer import ServingSignature
 from headrace.pipelines import pipeline
 
-from examples.digits.data import SCHEMA, files
+from examples.digits.data import files
 
 
 @pipeline
@@ -49,7 +49,7 @@ def digits(serving: str = "serving/digits", epochs: int = 30, seed: int = 0) -> 
     statistics_gen = StatisticsGen(examples=examples)
     schema_gen = SchemaGen(
         statistics=statistics_gen.outputs["statistics"],
-        imported_schema=ImportSchemaGen(schema_file=str(SCHEMA)).outputs["schema"],
+        imported_schema=ImportSchemaGen(schema_file=data.schema).outputs["schema"],
     )
     schema = schema_gen.outputs["schema"]
     ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
