@@ -41,10 +41,14 @@ class ScoredByModels:
         )
 
     def __call__(self, batch: pa.RecordBatch) -> Predicted:
-        predictions = {MODEL: self._outputs(self.model, batch, "the model")}
+        predictions = {MODEL: self.predict(batch)}
         if self.baseline is not None:
             predictions[BASELINE] = self._outputs(self.baseline, batch, "the baseline model")
         return _predicted(self.labels, self.weight, predictions, batch)
+
+    def predict(self, batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
+        """What the model gives for rows, by the outputs that have a label."""
+        return self._outputs(self.model, batch, "the model")
 
     def _outputs(self, model: ServingModel, batch: pa.RecordBatch, whose: str) -> dict[str, NDArray[Any]]:
         given = model(batch)

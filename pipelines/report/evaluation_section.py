@@ -19,6 +19,7 @@ from headrace.pipelines.report.privacy import HIDDEN, Privacy
 SLICES = 40
 FORESTS = 4
 FEW_CHECKS = 6
+ABLATIONS = 2
 # What people ask for first, of the metrics that no threshold asks for.
 _FIRST = ("auc", "log_loss", "pr_auc", "rmse", "mae", "r2", "f1", "accuracy")
 
@@ -76,6 +77,31 @@ class Check:
 
 
 @dataclass(frozen=True)
+class AblationRow:
+    """The model on complete rows, with a modality withheld, or another model."""
+
+    name: str
+    columns: str
+    value: str
+    interval: str
+    change: str
+    change_interval: str
+    chart: Svg
+    complete: bool
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """What each modality adds to one metric."""
+
+    metric: str
+    axis: Svg
+    rows: tuple[AblationRow, ...]
+    counted: str
+    replicates: str
+
+
+@dataclass(frozen=True)
 class Plot:
     title: str
     caption: str
@@ -90,6 +116,7 @@ class OutputReport:
     metrics: tuple[MetricRow, ...]
     forests: tuple[ForestTable, ...]
     plots: tuple[Plot, ...]
+    ablations: tuple[AblationTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +227,16 @@ def _output(
     rows.sort(key=lambda row: principal.index(row.name) if row.principal else len(principal))
     forests = [_forest(key, overall, parts, quantities, asked, names) for key in principal[:FORESTS]] if parts else []
     label = str(output.get("label") or "")
-    return OutputReport(name, str(output.get("task") or ""), label, tuple(rows), tuple(forests), tuple(_plots(output)))
+    ablation: Mapping[str, Any] = document.get("ablation") or {}
+    return OutputReport(
+        name=name,
+        task=str(output.get("task") or ""),
+        label=label,
+        metrics=tuple(rows),
+        forests=tuple(forests),
+        plots=tuple(_plots(output)),
+        ablations=tuple(_ablations((ablation.get("outputs") or {}).get(name) or {}, principal, ablation)),
+    )
 
 
 def _principal(metrics: Mapping[str, Any], quantities: Mapping[str, Any], asked: Sequence[str]) -> list[str]:
@@ -295,6 +331,39 @@ def _forest(
     shown_guides += (("mark", number(constant)),) if by_slice and constant is not None else ()
     left_out = len(slices) - len(kept)
     return ForestTable(metric, scale.axis(), tuple(rows), left_out, shown_guides, bool(verdicts))
+
+
+def _ablations(
+    output: Mapping[str, Any], principal: Sequence[str], ablation: Mapping[str, Any]
+) -> Iterator[AblationTable]:
+    """One table for each of the first metrics: complete rows, each modality withheld, and the baseline model."""
+    complete: Mapping[str, Any] = output.get("complete") or {}
+    named = [("complete rows", "", complete)]
+    named += [(f"without {e['modality']}", ", ".join(e["columns"]), e) for e in output.get("withheld") or ()]
+    if output.get("baseline"):
+        named.append(("baseline model", "", output["baseline"]))
+    metrics: Mapping[str, Any] = complete.get("metrics") or {}
+    for metric in [name for name in principal if name in metrics][:ABLATIONS]:
+        estimates = [_estimate(entry.get("metrics") or {}, metric) for _, _, entry in named]
+        scale = Forest.of(estimates, [("overall", estimates[0].value)] if estimates[0].value is not None else [])
+        rows = []
+        for (name, columns, entry), estimate in zip(named, estimates, strict=True):
+            change = _estimate(entry.get("change") or {}, metric)
+            told = f"{name}: {fixed(estimate.value)}" + (f" ({_interval(estimate)})" if _interval(estimate) else "")
+            row = AblationRow(
+                name=name,
+                columns=columns,
+                value=fixed(estimate.value),
+                interval=_interval(estimate),
+                change="" if change.value is None else f"{'+' if change.value > 0 else ''}{fixed(change.value)}",
+                change_interval=_interval(change),
+                chart=scale.row(estimate, told, strong=entry is complete),
+                complete=entry is complete,
+            )
+            rows.append(row)
+        yield AblationTable(
+            metric, scale.axis(), tuple(rows), number(output.get("rows"), 15), number(ablation.get("replicates"), 15)
+        )
 
 
 def _plots(output: Mapping[str, Any]) -> Iterator[Plot]:

@@ -212,6 +212,89 @@ def test_several_outputs_weights_and_chosen_metrics(parts, tmp_path):
     assert "auc" in found["outputs"]["late"]["overall"]["metrics"]
 
 
+def test_each_modality_is_withheld_and_the_change_has_an_interval(parts, tmp_path):
+    found = Evaluator.call(
+        examples=parts["examples"],
+        model=parts["model"],
+        baseline_model=parts["worse"],
+        metrics=["auc", "log_loss"],
+        modalities={"who": ["carrier"], "how far": ["distance"]},
+        out_dir=tmp_path,
+    )
+    document = found.evaluation.read()
+    [output] = document["ablation"]["outputs"].values()
+    rows = parts["rows"]
+    kept = rows.filter(rows["late"].is_valid())
+    late = kept["late"].to_pandas().astype(float).to_numpy()
+    assert output["rows"] == len(late) == document["outputs"]["predictions"]["overall"]["count"]
+    distance = kept["distance"].to_pandas().fillna(0).to_numpy()
+    full = expected_predictions(kept, 1.5)
+    expected = {
+        "complete": full,
+        "who": 1 / (1 + np.exp(-1.5 * distance)),
+        "how far": expected_predictions(kept, 0.0),
+        "baseline": expected_predictions(kept, 0.5),
+    }
+    entries = {"complete": output["complete"], "baseline": output["baseline"]}
+    entries |= {one["modality"]: one for one in output["withheld"]}
+    assert [one["columns"] for one in output["withheld"]] == [["carrier"], ["distance"]]
+    for name, predictions in expected.items():
+        auc, loss = sk.roc_auc_score(late, predictions), sk.log_loss(late, predictions)
+        assert entries[name]["metrics"]["auc"]["value"] == pytest.approx(auc, abs=1e-6)
+        assert entries[name]["metrics"]["log_loss"]["value"] == pytest.approx(loss, rel=1e-5)
+        if name != "complete":
+            change = entries[name]["change"]["auc"]
+            assert change["value"] == pytest.approx(auc - sk.roc_auc_score(late, full), abs=1e-6)
+            assert change["lower"] < change["value"] < change["upper"] < 0
+    assert not [warning for warning in document["warnings"] if "without" in warning]
+    overall = document["outputs"]["predictions"]["overall"]["metrics"]["auc"]
+    whole = entries["complete"]["metrics"]["auc"]
+    assert whole["value"] == pytest.approx(overall["value"], abs=1e-9)
+    assert whole["upper"] - whole["lower"] == pytest.approx(overall["upper"] - overall["lower"], rel=0.2), "DeLong's"
+
+
+def test_a_branch_that_does_nothing_is_seen(parts, tmp_path):
+    """The slope is 0, so distance changes no prediction."""
+    idle = export(tmp_path / "idle", 0.0)
+    found = Evaluator.call(
+        examples=parts["examples"],
+        model=idle,
+        metrics=["auc"],
+        modalities={"who": ["carrier"], "how far": ["distance"]},
+        out_dir=tmp_path / "out",
+    )
+    document = found.evaluation.read()
+    who, far = document["ablation"]["outputs"]["predictions"]["withheld"]
+    assert far["change"]["auc"] == {"value": 0.0, "lower": 0.0, "upper": 0.0}
+    assert who["change"]["auc"]["upper"] < 0
+    [said] = [warning for warning in found.warnings if "without" in warning]
+    assert "without 'how far' auc of predictions is not worse (+0.0000, +0.0000 to +0.0000): distance" in said
+    again = Evaluator.call(
+        examples=parts["examples"],
+        model=idle,
+        metrics=["auc"],
+        modalities={"who": ["carrier"], "how far": ["distance"]},
+        out_dir=tmp_path / "again",
+    )
+    assert again.evaluation.digest == found.evaluation.digest
+
+
+def test_an_ablation_of_many_rows_takes_some_of_all_the_split(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr("headrace.components.evaluation.ablation.ROWS", 1000)
+    found = Evaluator.call(
+        examples=parts["examples"], model=parts["model"], modalities={"who": ["carrier"]}, out_dir=tmp_path
+    )
+    document = found.evaluation.read()
+    assert 950 <= document["ablation"]["rows"] <= 1000
+    complete = document["ablation"]["outputs"]["predictions"]["complete"]["metrics"]["auc"]
+    auc = document["outputs"]["predictions"]["overall"]["metrics"]["auc"]["value"]
+    assert complete["lower"] < auc < complete["upper"]
+
+
+def test_without_modalities_nothing_is_withheld(evaluated):
+    assert "ablation" not in evaluated.evaluation.read()
+
+
 def keras_metrics():
     import keras
 
@@ -325,6 +408,18 @@ def test_what_is_wrong_is_named(parts, tmp_path, given, error, message):
         Evaluator.call(examples=parts["examples"], model=parts["model"], out_dir=tmp_path, **given)
 
 
+@pytest.mark.parametrize(
+    ("modalities", "message"),
+    [
+        ({"who": ["carier"]}, "'carier' of 'who', which the model lacks; did you mean 'carrier'"),
+        ({"where": ["origin"]}, "'origin' of 'where', which the model lacks; it takes carrier, distance"),
+    ],
+)
+def test_modalities_of_columns_that_the_model_lacks_are_named(parts, tmp_path, modalities, message):
+    with pytest.raises(ValueError, match=message):
+        Evaluator.call(examples=parts["examples"], model=parts["model"], modalities=modalities, out_dir=tmp_path)
+
+
 def test_rows_without_the_models_columns_and_no_rows_at_all(parts, tmp_path):
     without = write_examples(tmp_path / "without", eval=parts["rows"].drop_columns(["distance"]))
     with pytest.raises(ValueError, match="no column 'distance' that the model takes"):
@@ -418,6 +513,10 @@ def test_arguments_that_do_not_go_together_are_found_when_the_pipeline_is_built(
 
     assert [what for what, _ in _arguments({})] == ["expected model= or predictions=, received neither"]
     assert [what for what, _ in _arguments({"model": 1})] == ["model= needs examples=: the raw rows to call it on"]
+    [(what, _)] = _arguments({"predictions": 1, "label": "late", "modalities": {"text": ["remarks"]}})
+    assert what == "modalities= withholds columns from a model, received predictions="
+    [(what, _)] = _arguments({"model": 1, "examples": 1, "modalities": {"text": "remarks"}})
+    assert what == "modalities= has no list of columns for 'text', but 'remarks'"
     assert not list(_arguments({"predictions": 1, "label": "late", "thresholds": {"auc": ValueThreshold(lower=0.6)}}))
     [(what, _)] = _arguments({"predictions": 1, "label": "late", "thresholds": {"auc": 0.6}})
     assert "expected a threshold: one of ValueThreshold, ChangeThreshold, BetterThanConstant" in what

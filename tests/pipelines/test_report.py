@@ -557,6 +557,37 @@ def test_evaluation_without_thresholds_or_slices() -> None:
     assert [(row.name, row.value) for row in found.outputs[0].metrics] == [("rmse", "1.500")]
 
 
+def compared(auc: float, change: float | None = None) -> dict[str, Any]:
+    around = {"metrics": {"auc": {"value": auc, "lower": auc - 0.01, "upper": auc + 0.01}}, "change": {}}
+    if change is not None:
+        around["change"] = {"auc": {"value": change, "lower": change - 0.004, "upper": change + 0.004}}
+    return {**around, "not_finite": 0}
+
+
+def test_an_ablation_shows_each_modality_withheld_and_the_change(run: ReportData, tmp_path: Path) -> None:
+    document = evaluation()
+    withheld = [
+        {"modality": "text", "columns": ["remarks", "<b>"], **compared(0.62, -0.067)},
+        {"modality": "table", "columns": ["speed"], **compared(0.687, 0.0)},
+    ]
+    output = {"rows": 8000, "complete": compared(0.687), "withheld": withheld, "baseline": compared(0.7, 0.013)}
+    document["ablation"] = {"rows": 8000, "replicates": 400, "outputs": {"late": output}}
+    [table] = evaluation_report("e", document, Privacy()).outputs[0].ablations
+    assert (table.metric, table.counted, table.replicates) == ("auc", "8,000", "400")
+    assert [(row.name, row.columns, row.value, row.change, row.change_interval) for row in table.rows] == [
+        ("complete rows", "", "0.6870", "", ""),
+        ("without text", "remarks, <b>", "0.6200", "−0.0670", "−0.0710 to −0.0630"),
+        ("without table", "speed", "0.6870", "0", "−0.0040 to 0.0040"),
+        ("baseline model", "", "0.7000", "+0.0130", "0.0090 to 0.0170"),
+    ]
+    made = Maker(tmp_path / "ablation")(Evaluation, "e", document)
+    step_ = StepReport("Evaluator", "succeeded", "Evaluator", 0.1, 1.0, outputs={"e": made})
+    page = render(dataclasses.replace(run, steps=(step_,)))
+    assert "auc without each modality" in page
+    assert "remarks, &lt;b&gt;" in page
+    assert not evaluation_report("e", evaluation(), Privacy()).outputs[0].ablations
+
+
 def test_hiding_thousands_of_values_is_quick() -> None:
     privacy = Privacy(values=frozenset(f"value{k}" for k in range(3000)))
     assert privacy.text("a value77, and value77b " * 400) == "a hidden, and value77b " * 400

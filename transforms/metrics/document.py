@@ -10,6 +10,9 @@
          "slices": [ENTRY, ...],
          "plots": {"roc": {...}, "precision_recall": {...}, "calibration": [...], "confusion": [[...]]},
          "baseline_plots": {...}}},
+     "ablation": {"rows": 6500, "replicates": 400, "outputs": {"late": {
+       "rows": 6500, "complete": COMPARED, "baseline": COMPARED or null,
+       "withheld": [{"modality": "text", "columns": ["remarks"], **COMPARED}, ...]}}},
      "thresholds": [{"output", "metric", "slice", "rows", "value", "asked", "passed", "margin"}, ...],
      "warnings": ["..."],
      "blessed": true, "reason": "..."}
@@ -18,6 +21,12 @@
              "count": 12000, "weight": 12000.0, "unlabelled": 0, "not_finite": 0, "few_rows": false,
              "metrics": {"auc": {"value": 0.69, "lower": 0.68, "upper": 0.70}, ...},
              "baseline": {...} or null}
+
+    COMPARED = {"metrics": {"auc": {"value": 0.94, "lower": 0.93, "upper": 0.95}, ...},
+                "change": {"auc": {"value": -0.05, "lower": -0.06, "upper": -0.04}, ...}, "not_finite": 0}
+
+`ablation` is there where modalities are given: what the model reaches when the columns of one are missing, and the
+change from the complete rows (`headrace.transforms.metrics.bootstrap`).
 
 Slices come in the order of their slicing, then the one with most rows first. A number that is not defined, such as the
 AUC of one class, is null. `constant` is what a model reaches that has learned nothing: a number, the name of another
