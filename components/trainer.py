@@ -60,7 +60,11 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 )
 
 
-@component(imports=("keras", "headrace.components.training.training"), check=_arguments_fit)
+@component(
+    imports=("keras", "headrace.components.training.training"),
+    check=_arguments_fit,
+    process="headrace.components.tfx.process",
+)
 def Trainer(
     examples: Input[Examples],
     model: Output[Model],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from headrace.transforms.keras_graph import TracedTransform
     from headrace.transforms.row_groups import RowGroup
+    from headrace.transforms.tft.transform_graph import TftTransform
 
 _AHEAD = 2
 """Row groups that are computed while another is written: what is held at once."""
@@ -26,7 +27,8 @@ _AHEAD = 2
         "keras",
         "headrace.transforms.beam_pass",
         "headrace.transforms.keras_graph.traced_transform",
-    )
+    ),
+    process="headrace.components.tfx.process",
 )
 def Transform(
     examples: Input[Examples],
@@ -72,8 +74,6 @@ def Transform(
     ... )
     """
     from headrace.components.missing_values import missing_in_target, null_counts
-    from headrace.components.user_code import user_code
-    from headrace.transforms.keras_graph import LambdaError, analyze_and_trace
 
     context = step_context()
     columns = examples.schema
@@ -82,24 +82,12 @@ def Transform(
     if not total:
         raise DataError(f"split {train_split!r} has no rows to take the layers' state from", "look at the splits")
     beside = _passed_through(passthrough or [], columns)
-    try:
-        with user_code("preprocessing_fn"):
-            traced = analyze_and_trace(
-                preprocessing_fn,
-                schema.read(),
-                train,
-                arrow_schema=columns,
-                labels=labels or (),
-                beam_args=list(context.beam_args) or None,
-                engine=context.engine,
-                on_rows=lambda rows: context.progress(rows, total),
-            )
-    except LambdaError as error:
-        raise PipelineError(
-            Problem(found.what, found.fix, Location(found.file, found.line), found.rule) for found in error.findings
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise PipelineError(Problem(f"preprocessing_fn: {error}", code="preprocessing-fn")) from error
+    if _is_for_tft(preprocessing_fn):
+        from headrace.components.tfx.transform import analyzed
+
+        traced = analyzed(preprocessing_fn, schema, train, labels or (), transform_graph)
+    else:
+        traced = _traced(preprocessing_fn, schema, train, columns, labels or (), total)
     for name in labels or ():
         nulls = {c: n for c, n in null_counts(train, traced.feature_specs[name].columns).items() if n}
         if nulls:
@@ -116,6 +104,47 @@ def Transform(
         return
     transformed_examples.properties["transformed"] = True
     transformed_examples.link(examples=examples, schema=schema)
+
+
+def _is_for_tft(preprocessing_fn: Function) -> bool:
+    """Whether it calls `tft.*`, by its source and that of what it calls in the project."""
+    from headrace.components.tfx.module_imports import uses_transform
+    from headrace.pipelines.function_ref import FunctionRef
+
+    return uses_transform(FunctionRef.of(preprocessing_fn))
+
+
+def _traced(
+    preprocessing_fn: Function,
+    schema: Schema,
+    train: Sequence[RowGroup],
+    columns: pa.Schema,
+    labels: Sequence[str],
+    total: int,
+) -> TracedTransform:
+    """The transform of stock Keras layers."""
+    from headrace.components.user_code import user_code
+    from headrace.transforms.keras_graph import LambdaError, analyze_and_trace
+
+    context = step_context()
+    try:
+        with user_code("preprocessing_fn"):
+            return analyze_and_trace(
+                preprocessing_fn,
+                schema.read(),
+                train,
+                arrow_schema=columns,
+                labels=labels,
+                beam_args=list(context.beam_args) or None,
+                engine=context.engine,
+                on_rows=lambda rows: context.progress(rows, total),
+            )
+    except LambdaError as error:
+        raise PipelineError(
+            Problem(found.what, found.fix, Location(found.file, found.line), found.rule) for found in error.findings
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise PipelineError(Problem(f"preprocessing_fn: {error}", code="preprocessing-fn")) from error
 
 
 def _groups(examples: Examples, split: str) -> list[RowGroup]:
@@ -139,7 +168,7 @@ def _passed_through(names: Sequence[str], columns: pa.Schema) -> list[pa.Field]:
 
 
 def _write_features(
-    examples: Examples, transformed: Examples, traced: TracedTransform, beside: Sequence[pa.Field]
+    examples: Examples, transformed: Examples, traced: TracedTransform | TftTransform, beside: Sequence[pa.Field]
 ) -> None:
     """Writes the features of every split, row group by row group, computed a little ahead of the writer."""
     import pyarrow as pa
@@ -147,11 +176,11 @@ def _write_features(
 
     context = step_context()
     names = [field.name for field in beside]
-    if twice := sorted({*names} & {*traced.feature_specs}):
+    if twice := sorted({*names} & {*traced.output_arrow_schema.names}):
         what = f"passthrough has {', '.join(twice)}, and preprocessing_fn returns outputs of that name"
         raise PipelineError(Problem(what, "rename the output, or leave it out of passthrough", code="argument"))
     schema = pa.schema([*traced.output_arrow_schema, *beside])
-    columns = [*dict.fromkeys([*traced.inputs, *names])]
+    columns = [*dict.fromkeys([*traced.columns, *names])]
 
     def computed(group: RowGroup) -> Iterator[pa.RecordBatch]:
         raw, done = read(group, columns), 0

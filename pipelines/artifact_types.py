@@ -140,6 +140,17 @@ class TransformGraph(SavedModelArtifact):
     """raw -> features and raw -> label as one SavedModel, with each feature's dtype, shape and vocabulary beside it."""
 
     saved_model = "saved_model"
+    engine = Property(str, "What took the state from the data: tensorflow_transform, or by default Keras layers.")
+
+    def semantic_digest(self, files: Mapping[str, FileEntry]) -> str:
+        # TensorFlow Transform's own export of the same graph, whose bytes differ from one to the next.
+        own = "transform_fn/"
+        digest = super().semantic_digest({name: entry for name, entry in files.items() if not name.startswith(own)})
+        if own + "saved_model.pb" not in files:
+            return digest
+        from headrace.pipelines.saved_model_digest import saved_model_digest
+
+        return digest_of([digest, saved_model_digest(self.path / "transform_fn")])
 
 
 class Model(SavedModelArtifact):

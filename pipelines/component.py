@@ -32,6 +32,7 @@ class Component:
         imports: tuple[str, ...] = (),
         place: str = "worker",
         check: Check | None = None,
+        process: str | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -39,6 +40,7 @@ class Component:
         self.imports = tuple(imports)
         self.place = place
         self.check = check
+        self.process = process
 
     def ref(self, root: str | None = None) -> FunctionRef:
         return FunctionRef.of(self.function, root=root)
@@ -83,7 +85,12 @@ class Component:
 def component(function: Callable[..., Any], /) -> Component: ...
 @overload
 def component(
-    *, name: str | None = None, imports: tuple[str, ...] = (), place: str = "worker", check: Check | None = None
+    *,
+    name: str | None = None,
+    imports: tuple[str, ...] = (),
+    place: str = "worker",
+    check: Check | None = None,
+    process: str | None = None,
 ) -> Callable[[Callable[..., Any]], Component]: ...
 def component(
     function: Callable[..., Any] | None = None,
@@ -93,6 +100,7 @@ def component(
     imports: tuple[str, ...] = (),
     place: str = "worker",
     check: Check | None = None,
+    process: str | None = None,
 ) -> Component | Callable[[Callable[..., Any]], Component]:
     """Makes a typed function into a component.
 
@@ -104,6 +112,8 @@ def component(
         place: ``"driver"`` for a component that only asks the store.
         check: Called when a pipeline is built with the arguments as given; yields (what is wrong, what to do) for
             arguments that do not go together.
+        process: A module that says which functions need a process of their own, and prepares it
+            (`headrace.pipelines.own_process`).
 
     >>> @component
     ... def Count(examples: Input[Examples], counts: Output[Counts], *, split: str = "train") -> None:
@@ -111,4 +121,4 @@ def component(
     """
     if function is not None:
         return Component(function)
-    return lambda decorated: Component(decorated, name=name, imports=imports, place=place, check=check)
+    return lambda decorated: Component(decorated, name=name, imports=imports, place=place, check=check, process=process)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.pipelines import storage
+from headrace.pipelines import own_process, storage
 from headrace.pipelines.artifact import Artifact, Manifest
 from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.cache_key import is_function
@@ -204,6 +204,12 @@ def execute(request: StepRequest, report: Callable[[dict[str, Any]], None] = lam
         request: What to run.
         report: Called with progress and warnings as the step goes.
     """
+    try:
+        module = own_process.wanted_by(request)
+        if module is not None:
+            return own_process.run_apart(module, request, report)
+    except Exception as error:
+        return StepResult("failed", error=describe(error))
     began = time.monotonic()
     context = StepContext(
         pipeline=request.pipeline,

@@ -14,6 +14,7 @@ from headrace.pipelines.channels import NoValueYet, OutputChannel, Outputs, auth
 from headrace.pipelines.component_spec import ComponentSpec, OutputSpec
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef
+from headrace.pipelines.own_process import process_of
 from headrace.pipelines.parameter_values import NotAllowed
 
 if TYPE_CHECKING:
@@ -101,10 +102,15 @@ class RecordedStep:
             tuple(sorted(inputs.items())),
             tuple(sorted(arguments.items())),
             self.settings,
-            self.component.imports,
+            self._imports(arguments, root),
             self.component.place,
         )
         return step, problems
+
+    def _imports(self, arguments: Mapping[str, plan.Value], root: str | None) -> tuple[str, ...]:
+        """What its worker is to have imported: nothing, where the step is handed to a process of its own."""
+        functions = [value.ref for value in arguments.values() if isinstance(value, plan.Function)]
+        return self.component.imports if process_of(self.component, functions, root) is None else ()
 
     def _values(self, root: str | None) -> tuple[dict[str, plan.Value], dict[str, plan.Value], list[Problem]]:
         spec = self.component.spec

@@ -123,7 +123,7 @@ class BatchStream:
         size: int = sum(batch.nbytes for batch in held)
         return rows >= POOL_ROWS or size >= POOL_BYTES if self.shuffle else rows >= self.batch_size
 
-    def dataset(self, first_epoch: int = 0) -> Any:
+    def dataset(self, first_epoch: int = 0, signature: Structure = None) -> Any:
         """The stream as a `tf.data.Dataset`; each time it is iterated is the next epoch.
 
         It knows how many batches an epoch has. Keras would find out by one step too many, and that step, though it has
@@ -131,6 +131,7 @@ class BatchStream:
 
         Args:
             first_epoch: The epoch of the first iteration.
+            signature: The `tf.TensorSpec`s of a stack, where the width of an array may differ from stack to stack.
         """
         import tensorflow as tf
 
@@ -143,8 +144,9 @@ class BatchStream:
                 self.failure.error = error
                 raise
 
-        example = self.expand(pa.RecordBatch.from_pylist([], schema=self.schema))
-        signature = map_arrays(lambda array: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)), example)
+        if signature is None:
+            none = self.expand(pa.RecordBatch.from_pylist([], schema=self.schema))
+            signature = map_arrays(lambda array: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)), none)
         data = tf.data.Dataset.from_generator(stacks, output_signature=signature).prefetch(1).unbatch()
         # Of something endless, `take` knows how much it takes.
         return data.repeat().take(self.steps).prefetch(8)

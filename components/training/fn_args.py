@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headrace.pipelines.errors import MissingExtra
+
 if TYPE_CHECKING:
     import keras
+    from headrace.components.tfx.data_accessor import DataAccessor
     from headrace.components.training.export import Interface
     from headrace.components.training.feature_source import FeatureSource
     from headrace.transforms.keras_graph import Features
@@ -18,13 +21,17 @@ if TYPE_CHECKING:
 class FnArgs:
     """Arguments of a user's `run_fn`, which trains and writes a SavedModel to `serving_model_dir`.
 
+    Every field of TFX's `FnArgs` is here under its name, so that a `run_fn` of TFX's runs unchanged.
+
     Attributes:
-        train_files: Parquet shards of the training split.
+        train_files: Parquet shards of the training split, which `data_accessor` reads.
         eval_files: Those of the evaluation split.
         serving_model_dir: Where the SavedModel is to be written.
         model_run_dir: Where logs and checkpoints may be written; it is kept beside the model.
-        transform_graph_path: Folder of the transform graph.
-        schema_file: The schema as text, or None.
+        transform_graph_path: Folder of the transform graph; `transform_output` is the same.
+        eval_model_dir: Where a model for evaluation may be written; it is kept beside the model.
+        working_dir: A folder of the step, gone after it.
+        schema_file: The schema as text, or None; `schema_path` is the same.
         base_model: Folder of the SavedModel of `base_model=`, or None.
         epochs: Passes over the training split that the pipeline asks for.
         batch_size: Rows of a batch that it asks for.
@@ -46,6 +53,8 @@ class FnArgs:
     serving_model_dir: str
     model_run_dir: str
     transform_graph_path: str
+    eval_model_dir: str = ""
+    working_dir: str = ""
     schema_file: str | None = None
     base_model: str | None = None
     epochs: int = 1
@@ -67,6 +76,19 @@ class FnArgs:
     def transform_output(self) -> str:
         """The same as `transform_graph_path`."""
         return self.transform_graph_path
+
+    @property
+    def data_accessor(self) -> DataAccessor:
+        """TFX's way of reading: `tf_dataset_factory` and `record_batch_factory`, each of files, options and a schema.
+
+        Raises:
+            MissingExtra: TensorFlow Transform, whose libraries have the options, is not installed.
+        """
+        try:
+            from headrace.components.tfx.data_accessor import accessor
+        except ModuleNotFoundError as error:
+            raise MissingExtra("tft", error.name or "tfx_bsl") from error
+        return accessor(self._source.transformed, self.seed)
 
     def dataset(
         self, split: str, batch_size: int | None = None, *, shuffle: bool = False, model: keras.Model | None = None
@@ -95,6 +117,7 @@ class FnArgs:
             output_names: Names of its outputs; the pipeline's when None.
         """
         from headrace.components.training.export import Interface, export
+        from headrace.components.training.keras_file import save_keras
         from headrace.components.training.warm_start import save_weights
 
         training = Path(self.model_run_dir)
@@ -103,6 +126,7 @@ class FnArgs:
             interface = replace(interface, output_names=output_names)
         export(model, self._source, Path(self.serving_model_dir), training, interface)
         save_weights(model, training)
+        save_keras(model, training)
 
     @property
     def _source(self) -> FeatureSource:

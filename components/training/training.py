@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from headrace.components.training.export import ExportBesideFit, Interface, export, is_settled
+from headrace.components.training.export import ExportBesideFit, Interface, export, is_settled, lambda_problems
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
+from headrace.components.training.keras_file import save_keras
 from headrace.components.training.targets import check_no_leak, find_target
 from headrace.components.training.warm_start import save_weights, warm_start
 from headrace.components.user_code import user_code
 from headrace.pipelines import Examples, Model, Schema, TransformGraph, step_context, storage
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import DataError, PipelineError, Problem
-from headrace.transforms.keras_graph import SavedTransform, analyze_and_trace, load_transform
+from headrace.transforms.keras_graph import LambdaError, SavedTransform, analyze_and_trace, load_transform
+from headrace.transforms.keras_graph.lambda_rules import lambdas_checked
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def by_build_model(
             fit(model, source, how, folder)
         export(model, source, output.saved_model_path, folder, settings.interface)
     save_weights(model, folder)
+    save_keras(model, folder)
     if checkpoints is not None:
         storage.remove_tree(checkpoints)
 
@@ -190,7 +193,7 @@ def _build(build_model: Callable[..., Any], source: FeatureSource, hyperparamete
         raise PipelineError(
             Problem(what, "mend hyperparameters=, or build_model's arguments", code="argument")
         ) from None
-    with user_code("build_model"):
+    with _layers_of("build_model"):
         model = build_model(features, **hyperparameters)
     if not isinstance(model, keras.Model) or not model.compiled:
         got = type(model).__name__ if not isinstance(model, keras.Model) else "one that is not compiled"
@@ -198,9 +201,19 @@ def _build(build_model: Callable[..., Any], source: FeatureSource, hyperparamete
         fix = "call model.compile(optimizer=, loss=) and return the model"
         raise PipelineError(Problem(what, fix, code="build-model"))
     if not model.built:
-        with user_code("the model's call"):
+        with _layers_of("the model's call"):
             model(dict(features))
     return model
+
+
+@contextmanager
+def _layers_of(what: str) -> Iterator[None]:
+    """The author's code that calls layers: a Lambda that would not survive in the SavedModel is refused."""
+    try:
+        with lambdas_checked(), user_code(what):
+            yield
+    except LambdaError as error:
+        raise PipelineError(lambda_problems(error.findings)) from error
 
 
 def _checkpoint_folder(given: Given, build_model: Callable[..., Any], settings: Settings) -> str:
@@ -251,6 +264,8 @@ def by_run_fn(
         serving_model_dir=str(output.saved_model_path),
         model_run_dir=str(folder),
         transform_graph_path=str(source.transform.directory),
+        eval_model_dir=str(output.path / "eval_model"),
+        working_dir=str(step_context().scratch),
         schema_file=str(schema.path / schema.file) if schema is not None else None,
         base_model=str(base.saved_model_path) if base is not None else None,
         epochs=settings.epochs,

@@ -97,6 +97,11 @@ class TracedTransform:
         check_survives(self._compute)
 
     @property
+    def columns(self) -> list[str]:
+        """The raw columns that `apply` needs."""
+        return list(self.inputs)
+
+    @property
     def output_arrow_schema(self) -> pa.Schema:
         """The schema of what `apply` gives."""
         return self._schema
