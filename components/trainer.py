@@ -98,7 +98,8 @@ def Trainer(
 
     Args:
         examples: Transformed examples; or raw ones, to which the transform graph is applied as they are read.
-        model: The exported model, with its training series in `training/`.
+        model: The exported model, with its training series in `training/`, and there the Keras model that takes
+            features as `model.keras`, unless Keras' safe mode would refuse it (a Lambda layer): the log then says so.
         transform_graph: What makes features of raw columns. Without one the raw columns are the features, and `schema`
             is needed.
         schema: Schema of the raw rows.
@@ -136,7 +137,8 @@ def Trainer(
 
     Raises:
         PipelineError: The label is among the features or is nowhere; `build_model` does not take the hyperparameters,
-            or returned no compiled model; a signature does not fit the model.
+            or returned no compiled model; a Lambda layer would not survive in the SavedModel (docs/lambda-rules.md); a
+            signature does not fit the model.
         DataError: A row has no label or no weight; the split to train on is empty.
         UserCodeError: `build_model`, `run_fn`, a callback, `postprocess` or a layer of the author's
             raised.

@@ -12,9 +12,10 @@ import keras
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.reference_rows import record
 from headrace.components.user_code import user_code
-from headrace.pipelines.errors import PipelineError, Problem
+from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.transforms.keras_graph import ServingModelExport
 from headrace.transforms.keras_graph.graph_function import PLAIN_LAYERS
+from headrace.transforms.keras_graph.lambda_rules import Finding, findings
 from headrace.transforms.keras_graph.serving import named_outputs
 from headrace.transforms.serving_signature import ServingSignature
 
@@ -48,10 +49,21 @@ def export(
         folder: Where to write the SavedModel.
         training: Where to write the rows that serving is compared with later.
         interface: What a client sees.
+
+    Raises:
+        PipelineError: A Lambda layer of it would not survive in the SavedModel, or a signature does not fit it.
     """
+    lambdas = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Lambda)]
+    if found := [one for layer in lambdas for one in findings(layer)]:
+        raise PipelineError(lambda_problems(found))
     served, names = _served(model, source, interface.output_names)
     _record(served, source, training, names)
     _prepared(served, source, folder, names, interface).write()
+
+
+def lambda_problems(found: Sequence[Finding]) -> list[Problem]:
+    """What is wrong with Lambda layers, each with the author's file and line."""
+    return [Problem(one.what, one.fix, Location(one.file, one.line), one.rule) for one in found]
 
 
 class ExportBesideFit:

@@ -189,3 +189,57 @@ raw = {name: tf.constant(values, dtype) for name, (values, dtype) in json.loads(
 served = tf.saved_model.load(sys.argv[2])
 print(json.dumps(served.signatures["serving_default"](**raw)["predictions"].numpy().tolist()))
 """
+
+
+def test_a_lambda_of_build_model_that_would_not_survive_is_refused_with_its_line(made: Made, tmp_path: Path) -> None:
+    def build(features: Any) -> keras.Model:
+        x = layers.Lambda(lambda x: x * np.random.normal(), name="noise")(features["age"])
+        model = keras.Model({"age": features["age"]}, layers.Dense(1)(x))
+        model.compile("sgd", "mse", jit_compile=False)
+        return model
+
+    with pytest.raises(PipelineError) as caught:
+        train(made, tmp_path, build_model=build)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.where.file) == ("frozen-random", __file__)
+    assert "'noise' calls np.random.normal" in problem.what
+    assert "np.random.normal()" in Path(__file__).read_text().splitlines()[problem.where.line - 1]
+
+
+def test_a_keras_file_that_another_process_reads_in_safe_mode(made: Made, tmp_path: Path) -> None:
+    kept: list[keras.Model] = []
+
+    def build(features: Any, **hyperparameters: Any) -> keras.Model:
+        kept.append(build_model(features, **hyperparameters))
+        return kept[0]
+
+    model = train(made, tmp_path, build_model=build, weight="importance").model
+    file = model.path / "training" / "model.keras"
+    program = (
+        "import sys, keras; model = keras.saving.load_model(sys.argv[1], safe_mode=True); "
+        "print(model.evaluate({'age': __import__('numpy').ones((2, 1)), 'city': __import__('numpy').ones((2, 6)), "
+        "'city_id': __import__('numpy').ones((2, 1), int)}, __import__('numpy').ones((2, 1)), verbose=0)[0])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program, str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    features = {"age": np.ones((2, 1)), "city": np.ones((2, 6)), "city_id": np.ones((2, 1), int)}
+    expected = kept[0].evaluate(features, np.ones((2, 1)), verbose=0)[0]
+    np.testing.assert_allclose(float(done.stdout.split()[-1]), expected, rtol=1e-5)
+
+
+def test_no_keras_file_where_safe_mode_would_refuse_it(
+    made: Made, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def build(features: Any) -> keras.Model:
+        x = layers.Lambda(lambda x: x * 2, name="twice")(features["age"])
+        model = keras.Model({"age": features["age"]}, layers.Dense(1)(x))
+        model.compile("sgd", "mse", jit_compile=False)
+        return model
+
+    model = train(made, tmp_path, build_model=build).model
+    assert (model.saved_model_path / "saved_model.pb").exists()
+    assert not (model.path / "training" / "model.keras").exists()
+    assert (
+        "no model.keras beside the SavedModel: Keras' safe mode reads no Lambda layers (twice)"
+        in capfd.readouterr().out
+    )

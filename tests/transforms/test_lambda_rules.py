@@ -21,7 +21,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from headrace.transforms.keras_graph import LambdaError, analyze_and_trace
-from headrace.transforms.keras_graph.lambda_rules import RULES, findings
+from headrace.transforms.keras_graph.lambda_rules import RULES, findings, lambdas_checked
 from headrace.transforms.row_groups import row_groups
 from keras import ops
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -153,6 +153,25 @@ GOOD = [
 @pytest.mark.parametrize("function", GOOD)
 def test_what_survives_is_left_alone(function):
     assert findings(Lambda(function)) == []
+
+
+def test_every_lambda_that_is_called_is_checked_and_keras_is_left_as_it_was():
+    before = keras.layers.Lambda.__call__
+    x = keras.Input((1,))
+    with pytest.raises(LambdaError) as caught, lambdas_checked():
+        y = Lambda(lambda x: x + time.time(), name="first")(x)
+        Lambda(lambda x: np.log(x), name="second")(y)  # raises, and its finding is told with the other
+    assert [one.rule for one in caught.value.findings] == ["frozen-clock", "python-on-tensor"]
+    assert caught.value.__cause__ is not None
+    with pytest.raises(LambdaError, match=r"\[no-output-shape\] Lambda layer 'third'"), lambdas_checked():
+        Lambda(hour_of_day, name="third")(keras.Input((1,), dtype="string"))
+    with pytest.raises(LambdaError, match=r"cannot tell .* \(ZeroDivisionError: division by zero\)"), lambdas_checked():
+        Lambda(lambda x: x + 1 / 0)(x)
+    with pytest.raises(KeyError), lambdas_checked():
+        raise KeyError
+    with lambdas_checked():
+        assert Lambda(lambda x: x * 2)(x).shape == (None, 1)
+    assert keras.layers.Lambda.__call__ is before and "__call__" not in vars(keras.layers.Lambda)
 
 
 def test_two_lambdas_in_one_line_are_told_apart():

@@ -14,11 +14,13 @@ import logging
 import random
 import socket
 import sqlite3
+import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -31,6 +33,7 @@ from headrace.transforms.keras_graph.lambda_source import (
     unknown,
 )
 
+T = TypeVar("T")
 RULES = {
     "python-on-tensor": "Python, NumPy or datetime works on a tensor",
     "python-branch": "a Python branch depends on a tensor",
@@ -93,11 +96,62 @@ def findings(layer: Any) -> list[Finding]:
     return list(_of_function(function, f"Lambda layer {layer.name!r}", set()))
 
 
-def no_output_shape(layer: Any) -> Finding:
-    """The finding for a Lambda on which Keras cannot compute the output's shape."""
+def checked_call(layer: Any, call: Callable[[], T], found: list[Finding]) -> T:
+    """Calls a Lambda layer, after what would not survive of it was added to `found`."""
+    mine = findings(layer)
+    found += mine
+    try:
+        return call()
+    except NotImplementedError as error:
+        # What is found in its code is why Keras cannot call it.
+        if "output_shape" in str(error) and not mine:
+            found.append(no_output_shape(layer, error))
+        raise
+
+
+@contextmanager
+def lambdas_checked() -> Iterator[None]:
+    """Looks at every Lambda layer that this thread calls in the block.
+
+    Raises:
+        LambdaError: Some would not survive. What the block raised itself is its cause: often it comes of them.
+    """
+    found: list[Finding] = []
+    thread = threading.get_ident()
+
+    def watched(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        def call() -> Any:
+            return keras.layers.Layer.__call__(layer, *args, **kwargs)
+
+        return checked_call(layer, call, found) if threading.get_ident() == thread else call()
+
+    # Lambda has no __call__ of its own: taking it away again leaves Keras as it was.
+    keras.layers.Lambda.__call__ = watched
+    try:
+        yield
+    except Exception as error:
+        if found:
+            raise LambdaError(found) from error
+        raise
+    finally:
+        del keras.layers.Lambda.__call__
+    if found:
+        raise LambdaError(found)
+
+
+def no_output_shape(layer: Any, why: BaseException | None = None) -> Finding:
+    """The finding for a Lambda on which Keras cannot compute the output's shape.
+
+    Args:
+        layer: The layer.
+        why: What Keras raised, for want of what the function raised.
+    """
+    while why is not None and isinstance(why, NotImplementedError):
+        why = why.__context__
     code = getattr(layer.function, "__code__", None)
     file, line = (code.co_filename, code.co_firstlineno) if code else ("<unknown>", 0)
-    what = f"Lambda layer {layer.name!r}: Keras cannot tell the shape of its output"
+    said = "" if why is None else f" ({type(why).__name__}: {(str(why).splitlines() or [''])[0][:120]})"
+    what = f"Lambda layer {layer.name!r}: Keras cannot tell the shape of its output{said}"
     fix = "give output_shape=(n,), of one row, and dtype= where it is not float32"
     return Finding(file, line, "no-output-shape", what, fix)
 

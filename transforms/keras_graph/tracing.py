@@ -115,7 +115,8 @@ class Trace:
         self._depth += 1
         try:
             traced = self._observe(layer, tensors)
-            outputs = self._call_lambda(layer, call) if isinstance(layer, keras.layers.Lambda) else call()
+            is_lambda = isinstance(layer, keras.layers.Lambda)
+            outputs = lambda_rules.checked_call(layer, call, self.findings) if is_lambda else call()
         finally:
             self._depth -= 1
         self.kept.append(outputs)
@@ -130,17 +131,6 @@ class Trace:
                 "trainable=False if its weights are given"
             )
         return outputs
-
-    def _call_lambda(self, layer: Any, call: Callable[[], T]) -> T:
-        found = lambda_rules.findings(layer)
-        self.findings += found
-        try:
-            return call()
-        except NotImplementedError as error:
-            # What is found in its code is why Keras cannot call it.
-            if "output_shape" in str(error) and not found:
-                self.findings.append(lambda_rules.no_output_shape(layer))
-            raise
 
     def _observe(self, layer: Any, tensors: list[Any]) -> TracedLayer | None:
         state = state_of(layer)
