@@ -48,8 +48,8 @@ class ImageOptions:
         """The columns that come of an image."""
         made = [pa.field(self.column, pa.binary())]
         if self.pixels is not None:
-            size = self.pixels.height * self.pixels.width * self.pixels.channels
-            made.append(pa.field(f"{self.column}_pixels", pa.list_(pa.uint8(), size)))
+            # Not of a fixed size: Parquet readers refuse such lists where one is null.
+            made.append(pa.field(f"{self.column}_pixels", pa.list_(pa.uint8())))
         return made
 
 
@@ -122,7 +122,8 @@ def ingest_images(
 
     def batches() -> Iterator[tuple[str, pa.RecordBatch]]:
         try:
-            for done in ordered_map(lambda piece: _handle(piece, whole, options), pieces, workers or worker_count()):
+            bounded = _bounded(pieces, options.pixels)
+            for done in ordered_map(lambda piece: _handle(piece, whole, options), bounded, workers or worker_count()):
                 for place, problem in done.bad:
                     _set_aside(aside, place, problem)
                 for split, batch in done.parts:
@@ -172,6 +173,14 @@ def pieces_of(rule: SplitRule, columns: pa.RecordBatch, cells: Sequence[Cell]) -
             start, size = row + 1, 0
 
 
+def _bounded(pieces: Iterable[Piece], shape: Shape | None) -> Iterator[Piece]:
+    """The same in pieces whose pixels, too, are of bounded bytes."""
+    most = PIECE_ROWS if shape is None else max(1, PIECE_BYTES // (shape.height * shape.width * shape.channels))
+    for piece in pieces:
+        for start in range(0, len(piece.cells), most):
+            yield Piece(piece.rule, piece.columns.slice(start, most), piece.cells[start : start + most])
+
+
 def _handle(piece: Piece, schema: pa.Schema, options: ImageOptions) -> _Done:
     """Everything that is done to one piece; runs in a worker."""
     done = _Done()
@@ -187,7 +196,7 @@ def _handle(piece: Piece, schema: pa.Schema, options: ImageOptions) -> _Done:
         pixels.append(found)
     made = [pa.array(images, pa.binary())]
     if options.pixels is not None:
-        made.append(_pixel_column(pixels, schema.field(1).type))
+        made.append(_pixel_column(pixels))
     batch = pa.record_batch([*made, *piece.columns.columns], schema=schema).filter(pa.array(kept))
     if batch.num_rows:
         numbers = piece.rule.assign(batch)
@@ -208,12 +217,14 @@ def _read_and_check(cell: Cell, options: ImageOptions) -> tuple[bytes | None, Pi
     return data, None if data is None else check_image(data, options.modes, options.pixels)
 
 
-def _pixel_column(pixels: Sequence[Pixels | None], kind: pa.DataType) -> pa.Array:
+def _pixel_column(pixels: Sequence[Pixels | None]) -> pa.Array:
     missing = np.array([one is None for one in pixels])
-    empty = np.zeros(kind.list_size, np.uint8)
-    flat = np.concatenate([empty if one is None else one for one in pixels])
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(flat, pa.uint8()), kind.list_size, mask=pa.array(missing) if missing.any() else None
+    flat = [one for one in pixels if one is not None]
+    ends = np.cumsum([0, *(0 if one is None else len(one) for one in pixels)], dtype=np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(ends),
+        pa.array(np.concatenate(flat) if flat else np.empty(0, np.uint8)),
+        mask=pa.array(missing) if missing.any() else None,
     )
 
 

@@ -24,6 +24,8 @@ from headrace.components.ingest.split_stream import split_typed
 from headrace.pipelines.errors import DataError
 
 BATCH_ROWS = 32_768
+# Of rows with images so many would be gigabytes.
+BATCH_BYTES = 64 << 20
 _UNITS = ("s", "ms", "us", "ns")
 
 
@@ -81,9 +83,15 @@ def _jobs(sources: Sequence[Source], names: Sequence[str]) -> Iterator[_Job]:
         with _opened(source.path) as file:
             # One row group at a time: asked for all at once, Arrow keeps what it has read ahead of every one.
             for group in range(file.num_row_groups):
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(names)):
+                rows = _batch_rows(file.metadata.row_group(group))
+                for batch in file.iter_batches(rows, row_groups=[group], columns=list(names)):
                     yield _Job(source, batch, row)
                     row += batch.num_rows
+
+
+def _batch_rows(group: pq.RowGroupMetaData) -> int:
+    """As many rows at a time as are of bounded size, going by the footer."""
+    return min(BATCH_ROWS, max(1, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)))
 
 
 @contextmanager
