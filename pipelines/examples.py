@@ -289,7 +289,7 @@ class _ColumnDigest:
         from xxhash import xxh3_128
 
         self._validity, self._lengths, self._values = xxh3_128(), xxh3_128(), xxh3_128()
-        self._child: _ColumnDigest | None = None
+        self._children: list[_ColumnDigest] = []
 
     def update(self, column: pa.Array) -> None:
         import numpy as np
@@ -308,8 +308,7 @@ class _ColumnDigest:
             return None
         if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             self._lengths.update(pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64).tobytes())
-            self._child = self._child or _ColumnDigest()
-            self._child.update(column.flatten())
+            self._update_children([column.flatten()])
         elif (
             pa.types.is_large_string(kind)
             or pa.types.is_large_binary(kind)
@@ -325,13 +324,19 @@ class _ColumnDigest:
         elif pa.types.is_boolean(kind):
             self._values.update(column.to_numpy(zero_copy_only=False).tobytes())
         elif pa.types.is_struct(kind):
-            raise TypeError(f"a column of type {kind} cannot be in Examples; flatten it into columns of its own")
+            self._update_children(column.flatten())
         else:
             width = kind.bit_width // 8
             start = column.offset * width
             self._values.update(memoryview(column.buffers()[1])[start : start + len(column) * width])
         return None
 
+    def _update_children(self, columns: list[pa.Array]) -> None:
+        self._children = self._children or [_ColumnDigest() for _ in columns]
+        for child, column in zip(self._children, columns, strict=True):
+            child.update(column)
+
     def hexdigest(self) -> str:
         parts = [self._validity.hexdigest(), self._lengths.hexdigest(), self._values.hexdigest()]
-        return digest_of([*parts, self._child.hexdigest() if self._child else None])
+        children: list[str | None] = [child.hexdigest() for child in self._children]
+        return digest_of([*parts, *(children or [None])])

@@ -29,6 +29,19 @@ KINDS = {
     "list": (pa.list_(pa.int32()), st.lists(st.none() | st.integers(-9, 9), max_size=3)),
     "list of strings": (pa.list_(pa.string()), st.lists(st.none() | st.text(max_size=2), max_size=3)),
     "list of lists": (pa.list_(pa.list_(pa.int8())), st.lists(st.lists(st.integers(-9, 9), max_size=2), max_size=2)),
+    "list of pairs": (
+        pa.list_(pa.struct([("index", pa.int32()), ("value", pa.float32())])),
+        st.lists(
+            st.none()
+            | st.fixed_dictionaries(
+                {
+                    "index": st.none() | st.integers(0, 9),
+                    "value": st.none() | st.floats(width=32, allow_nan=False),
+                }
+            ),
+            max_size=3,
+        ),
+    ),
     "dictionary": (pa.dictionary(pa.int32(), pa.string()), st.sampled_from(["a", "b", ""])),
     "null": (pa.null(), st.none()),
 }
