@@ -137,15 +137,11 @@ def _decode(data: Any, channels: int) -> Any:
     """The pixels of one image as it is, uint8 of shape `(any, any, channels)`."""
     import tensorflow as tf
 
-    def decode(number: int) -> Any:
-        pixels = tf.io.decode_image(data, channels=number, expand_animations=False)
-        pixels.set_shape((None, None, number))
-        return pixels
+    def jpeg() -> Any:
+        # The fast transform, TensorFlow's default, gives other pixels than Pillow, browsers and cameras.
+        pixels = tf.io.decode_jpeg(data, channels=min(channels, 3), dct_method="INTEGER_ACCURATE")
+        # A JPEG has no transparency.
+        opaque = tf.constant(255, tf.uint8)
+        return pixels if channels < 4 else tf.pad(pixels, [[0, 0], [0, 0], [0, 1]], constant_values=opaque)
 
-    def opaque() -> Any:
-        return tf.pad(decode(3), [[0, 0], [0, 0], [0, 1]], constant_values=tf.constant(255, tf.uint8))
-
-    if channels < 4:
-        return decode(channels)
-    # A JPEG has no transparency, and is not decoded to four channels.
-    return tf.cond(tf.io.is_jpeg(data), opaque, lambda: decode(4))
+    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: tf.io.decode_png(data, channels=channels))
