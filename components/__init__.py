@@ -23,6 +23,7 @@ _WHERE = {
     "ExampleValidator": "example_validator",
     "Filesystem": "pusher",
     "ImageExampleGen": "image_example_gen",
+    "ImportExampleGen": "import_example_gen",
     "ImportSchemaGen": "import_schema_gen",
     "Importer": "importer",
     "InfraValidator": "infra_validator",

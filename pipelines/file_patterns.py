@@ -1,6 +1,6 @@
 """Which files an `input_base` means, and a digest of what is in them.
 
-    resolve("data/")                             every .csv, .csv.gz, .csv.zip and .parquet of a folder
+    resolve("data/")                             every .csv, .csv.gz, .csv.zip, .parquet and TFRecord of a folder
     resolve("data/flights.csv.zip")              one file
     resolve("data/**/*.csv")                     a glob
     resolve("data/{SPAN}/*.csv")                 the newest span
@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from headrace.pipelines.errors import DataError
 from headrace.pipelines.file_listing import FileEntry, find, inside, listing_of, nothing_found, open_fsspec
 
-DATA_SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
+DATA_SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet", ".tfrecord", ".tfrecord.gz")
 
 RACY_NS = 2_000_000_000
 """A file changed less than this before it was read may change again within one timestamp (FAT's is 2 s)."""

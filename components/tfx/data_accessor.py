@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from headrace.components.tfx.tf_records import as_lists
 from headrace.components.training.batch_stream import BatchStream
 from headrace.transforms.feature_model import is_list
 from headrace.transforms.row_groups import RowGroup, read, row_groups
@@ -240,20 +241,4 @@ def _record_batches(rows: _Rows, options: Any, seed: int) -> Iterator[pa.RecordB
                     break
                 chosen = order[start : start + stream.batch_size]
                 done += 1
-                yield _as_lists(pool.take(pa.array(chosen)))
-
-
-def _as_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Every column as lists of int64, float or bytes, as TFX's record batches have them."""
-    return pa.RecordBatch.from_arrays([_list(column) for column in batch.columns], names=batch.schema.names)
-
-
-def _list(column: pa.Array) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum(_lengths(column))]).astype(np.int64)
-    flat = column.flatten() if is_list(column.type) else column
-    kind = pa.int64() if pa.types.is_integer(flat.type) else pa.float32()
-    if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
-        flat, kind = flat.cast(pa.large_string()), pa.large_binary()
-    elif pa.types.is_binary(flat.type) or pa.types.is_large_binary(flat.type):
-        kind = pa.large_binary()
-    return pa.LargeListArray.from_arrays(pa.array(offsets), flat.cast(kind))
+                yield as_lists(pool.take(pa.array(chosen)))

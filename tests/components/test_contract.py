@@ -14,6 +14,7 @@ from headrace.components import (
     Evaluator,
     ExampleValidator,
     Importer,
+    ImportExampleGen,
     ImportSchemaGen,
     InfraValidator,
     ParquetExampleGen,
@@ -27,6 +28,7 @@ from headrace.components import (
     Transform,
 )
 from headrace.components.pusher import Filesystem
+from headrace.components.tfx.tf_records import write_tf_records
 from headrace.pipelines import Schema
 from headrace.pipelines.component import Component
 
@@ -52,6 +54,8 @@ def cases(tmp_path_factory) -> Mapping[str, Case]:
     (folder / "parquet").mkdir()
     shutil.copy(examples.path / "train" / "part-00000.parquet", folder / "parquet")
     add(ParquetExampleGen, input_base=str(folder / "parquet"))
+    write_tf_records(examples, folder / "tfrecords", splits=["train"])
+    add(ImportExampleGen, input_base=str(folder / "tfrecords" / "Split-train" / "*"))
     add(SqlExampleGen, query="SELECT * FROM rows ORDER BY id", tables={"rows": data})
     statistics = add(StatisticsGen, examples=examples).statistics
     schema = add(SchemaGen, statistics=statistics).schema
