@@ -65,7 +65,7 @@ def InfraValidator(
     ... )
     """
     from headrace.components.infra.check import Budgets, check_model
-    from headrace.components.infra.client_rows import client_rows
+    from headrace.components.client_rows import client_rows
 
     taken = client_rows(model, examples, schema, split, rows)
     found = check_model(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headrace.components.gates import GATES, SWITCHED_OFF, gates_fit, with_gates
 from headrace.pipelines import (
     Blessing,
     InfraBlessing,
@@ -47,15 +48,16 @@ class Pushed(NamedTuple):
     verdict: str
 
 
-def _needs_blessing(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if given.get("model_blessing") is None and not given.get("without_blessing"):
         yield (
             "expected a model_blessing, received none: a model nobody evaluated is not pushed",
             "pass model_blessing=evaluator.outputs['blessing'], or say without_blessing=True",
         )
+    yield from gates_fit(given)
 
 
-@component(check=_needs_blessing)
+@component(check=_arguments_fit, complete=with_gates)
 def Pusher(
     model: Input[Model],
     pushed_model: Output[PushedModel],
@@ -65,12 +67,19 @@ def Pusher(
     *,
     push_destination: Filesystem,
     without_blessing: bool = False,
+    infra_gate: bool = True,
+    skew_gate: bool = True,
+    gates_left_out: dict[str, str] | None = None,
 ) -> Pushed:
     """Pushes a model to `<base_directory>/<version>/saved_model.pb`, where it appears whole or not at all.
 
     The version is one more than the largest there is. A model that is the newest version already is not pushed again;
     one that is no longer, because another was pushed since, is: what a run pushes is what is served after it. Where a
     blessing says no, nothing is pushed and the run's exit code is 3.
+
+    A Pusher that is given no `infra_blessing` gets an InfraValidator when the pipeline is built, one that is given no
+    `skew_blessing` a SkewValidator: steps like any others, bound to the model and to the rows it was trained on. What
+    was pushed says in `assets.extra/headrace.json` what each gate said, or that it was switched off or left out.
 
     Args:
         model: The exported model.
@@ -80,6 +89,9 @@ def Pusher(
         skew_blessing: The verdict of the comparison of serving with training, if there is one.
         push_destination: Where to.
         without_blessing: Push although no Evaluator was asked; the artifact records it.
+        infra_gate: False to push without an InfraValidator; the artifact records it.
+        skew_gate: False to push without a SkewValidator; the artifact records it.
+        gates_left_out: Why a gate could not be added, by "infra" or "skew"; written when the pipeline is built.
 
     Raises:
         DataError: The destination cannot be written, or the model is no SavedModel.
@@ -91,10 +103,13 @@ def Pusher(
     ... )
     """
     context = step_context()
-    for blessing in (model_blessing, infra_blessing, skew_blessing):
-        if blessing is not None and not blessing.blessed:
-            context.refuse(blessing.reason)
-            return Pushed(False, 0, blessing.reason)
+    given = (model_blessing, infra_blessing, skew_blessing)
+    if refusals := [blessing.reason for blessing in given if blessing is not None and not blessing.blessed]:
+        context.refuse("; ".join(refusals))
+        return Pushed(False, 0, "; ".join(refusals))
+    left_out = gates_left_out or {}
+    for gate, why in left_out.items():
+        context.warn(f"pushed without the {gate} gate: {why}")
     verdict = model_blessing.reason if model_blessing is not None else "pushed without a blessing, as the pipeline says"
     if model_blessing is None:
         context.warn(verdict)
@@ -104,6 +119,10 @@ def Pusher(
         "run": context.run,
         "pipeline": context.pipeline,
         "blessed": model_blessing is not None,
+        "gates": {
+            gate: _gate_said(blessing, wanted, left_out.get(gate, ""))
+            for gate, blessing, wanted in zip(GATES, (infra_blessing, skew_blessing), (infra_gate, skew_gate))
+        },
     }
     versions = _versions(base)
     version = versions[-1] if versions and _holds(base, versions[-1], model.digest) else 0
@@ -120,6 +139,14 @@ def Pusher(
     pushed_model.link(model=model)
     pushed_model.write({**receipt, "version": version, "destination": pushed_model.destination, "verdict": verdict})
     return Pushed(True, version, verdict)
+
+
+def _gate_said(blessing: InfraBlessing | SkewBlessing | None, wanted: bool, left_out: str) -> dict[str, Any]:
+    """What the record of a pushed model says of a gate."""
+    if blessing is not None:
+        return {"passed": True, "reason": blessing.reason}
+    why = f"left out: {left_out}" if left_out else "none was given" if wanted else SWITCHED_OFF
+    return {"passed": False, "reason": why}
 
 
 def _versions(base: str) -> list[int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.pipelines import Examples, Input, Model, Output, SkewBlessing, component, step_context
 
-if TYPE_CHECKING:
-    pass
-
 # Of what differs, so much is kept: the first is the reason, the others show whether it is a column or a row.
 SHOWN = 20
+NOTHING_KEPT = (
+    "skew: nothing was compared, for the model keeps no rows of its training: its run_fn wrote the SavedModel by itself"
+    " (fn_args.export(model) keeps them)"
+)
 
 
 def _sizes(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -60,9 +61,15 @@ def SkewValidator(
     """
     from headrace.components.skew.validation import Validation
 
+    blessing.link(model=model, examples=examples)
     validation = Validation.of(model, examples, rows, single_rows, edge_rows)
+    if validation is None:
+        blessing.blessed, blessing.reason = True, NOTHING_KEPT
+        blessing.write({"blessed": True, "reason": NOTHING_KEPT})
+        step_context().warn(NOTHING_KEPT)
+        return
     found = validation.differences()
-    reason = validation.said(found[0]) if found else validation.passed()
+    reason = f"skew: {validation.said(found[0])}" if found else validation.passed()
     blessing.blessed, blessing.reason = not found, reason
     blessing.write(
         {
@@ -74,7 +81,6 @@ def SkewValidator(
             "number_of_differences": len(found),
         }
     )
-    blessing.link(model=model, examples=examples)
     for warning in validation.warnings:
         step_context().warn(warning)
     if found:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from headrace.pipelines.channels import author_location
 from headrace.pipelines.component_spec import parse
 from headrace.pipelines.errors import Problem
 from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.recorded_step import RECORDING, RecordedStep
+
+if TYPE_CHECKING:
+    from headrace.pipelines.completion import Complete
 
 Check = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
 
@@ -32,6 +35,7 @@ class Component:
         imports: tuple[str, ...] = (),
         place: str = "worker",
         check: Check | None = None,
+        complete: Complete | None = None,
         process: str | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
@@ -40,6 +44,7 @@ class Component:
         self.imports = tuple(imports)
         self.place = place
         self.check = check
+        self.complete = complete
         self.process = process
 
     def ref(self, root: str | None = None) -> FunctionRef:
@@ -90,6 +95,7 @@ def component(
     imports: tuple[str, ...] = (),
     place: str = "worker",
     check: Check | None = None,
+    complete: Complete | None = None,
     process: str | None = None,
 ) -> Callable[[Callable[..., Any]], Component]: ...
 def component(
@@ -100,6 +106,7 @@ def component(
     imports: tuple[str, ...] = (),
     place: str = "worker",
     check: Check | None = None,
+    complete: Complete | None = None,
     process: str | None = None,
 ) -> Component | Callable[[Callable[..., Any]], Component]:
     """Makes a typed function into a component.
@@ -112,6 +119,8 @@ def component(
         place: ``"driver"`` for a component that only asks the store.
         check: Called when a pipeline is built with the arguments as given; yields (what is wrong, what to do) for
             arguments that do not go together.
+        complete: Called when a pipeline is built with the step and all others; gives the steps that are added to the
+            pipeline for it, as `Pusher` adds its gates (`headrace.pipelines.completion.Completion`).
         process: A module that says which functions need a process of their own, and prepares it
             (`headrace.pipelines.own_process`).
 
@@ -121,4 +130,6 @@ def component(
     """
     if function is not None:
         return Component(function)
-    return lambda decorated: Component(decorated, name=name, imports=imports, place=place, check=check, process=process)
+    return lambda decorated: Component(
+        decorated, name=name, imports=imports, place=place, check=check, complete=complete, process=process
+    )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from headrace.pipelines import plan
 from headrace.pipelines.channels import PipelineParameter, author_location, unknowns_within
+from headrace.pipelines.completion import completed
 from headrace.pipelines.component_spec import kind_of
 from headrace.pipelines.errors import Location, PipelineError, Problem
 from headrace.pipelines.function_ref import FunctionRef, project_root
@@ -155,10 +156,11 @@ def build(
     parameters: Any = (),
     problems: Sequence[Problem] = (),
 ) -> plan.Plan:
-    """trace -> check -> lower: gives the Plan, or raises every problem that was found."""
+    """trace -> complete -> check -> lower: gives the Plan, or raises every problem that was found."""
     steps = [item for item in dict.fromkeys(recorded) if isinstance(item, RecordedStep)]
     found = [*problems, *_wrong_name(name, location), *_not_steps(recorded, location)]
     found += _duplicates(steps) + _not_listed(steps)
+    steps, notes = completed(steps)
     declared = _declared_parameters(parameters, steps, found, location)
     lowered: list[plan.Step] = []
     refs: dict[Component, FunctionRef] = {}
@@ -176,7 +178,7 @@ def build(
     found = [problem for problem in found if problem.code != "placeholder"] or found
     if found:
         raise PipelineError(sorted(dict.fromkeys(found), key=lambda problem: (problem.where or location).line))
-    return plan.Plan(name, tuple(in_order(lowered)), declared, locations | {"": location}, root)
+    return plan.Plan(name, tuple(in_order(lowered)), declared, locations | {"": location}, root, tuple(notes))
 
 
 def _wrong_name(name: str, location: Location) -> list[Problem]:

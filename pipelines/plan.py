@@ -245,6 +245,8 @@ class Plan:
         nodes: Its nodes in an order that follows from the channels alone.
         parameters: Its run-time parameters.
         locations: Source place of each node by id; no part of the JSON.
+        root: The project root; no part of the JSON.
+        notes: What its author should know of how it was built; no part of the JSON.
     """
 
     name: str
@@ -252,6 +254,7 @@ class Plan:
     parameters: tuple[PlanParameter, ...] = ()
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
     root: str = field(default="", compare=False, repr=False)
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def steps(self) -> tuple[Step, ...]:

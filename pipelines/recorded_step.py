@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -56,6 +57,12 @@ class RecordedStep:
         except ValueError as error:
             self.problems.append(Problem(f"{self.id}: {error}", "", author_location(), "setting"))
         return self
+
+    def with_bound(self, arguments: Mapping[str, Any]) -> RecordedStep:
+        """The same step with more arguments; this one is left as it is."""
+        other = copy.copy(self)
+        other.bound = {**self.bound, **arguments}
+        return other
 
     def output_type(self, spec: OutputSpec) -> str:
         """The type of an output; a generic one takes that of the input or parameter it follows."""

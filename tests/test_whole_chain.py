@@ -159,7 +159,7 @@ def test_a_second_run_takes_everything_from_the_cache(runs, where):
 
 def test_the_digests_are_the_same_on_every_root(runs):
     on_folder, in_memory, on_s3 = (digests(runs[where][0]) for where in ("folder", "memory", "s3"))
-    assert len(on_folder) == 10
+    assert len(on_folder) == 12
     assert on_folder == in_memory == on_s3
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headrace.components.infra.client_rows import ClientRows, Row
+from headrace.components.client_rows import ClientRows, Instance
 from headrace.components.infra.server_process import NAME, HttpServer, ServerFailed, ServerProcess
 from headrace.pipelines.errors import DataError
 
@@ -57,7 +57,7 @@ class Sent(NamedTuple):
     """A signature, and the rows that it is sent."""
 
     signature: Signature
-    rows: list[Row]
+    rows: list[Instance]
 
 
 class Refused(Exception):
@@ -138,7 +138,7 @@ def _requests(
 
 def _rows_for(
     signature: Signature, signatures: Mapping[str, Signature], rows: ClientRows | None, complete: bool
-) -> list[Row] | None:
+) -> list[Instance] | None:
     from headrace.transforms.serving.domains import Domain, example_of
     from headrace.transforms.serving.examples import serialized_example
     from headrace.transforms.serving.json_tensors import text_of
@@ -197,7 +197,7 @@ def check_signature(server: HttpServer, sent: Sent) -> list[float]:
     return times
 
 
-def _predict(server: HttpServer, name: str, rows: Sequence[Row], which: str) -> tuple[list[Any], float]:
+def _predict(server: HttpServer, name: str, rows: Sequence[Instance], which: str) -> tuple[list[Any], float]:
     body = {"signature_name": name, "instances": list(rows)}
     status, found, taken = server.ask("POST", f"/v1/models/{NAME}:predict", body)
     if status != 200:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from headrace.components.skew.client_rows import Instance, edge_rows
+from headrace.components.client_rows import Instance
+from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import SavedTransform
+
+_LARGEST = {"float32": 3.0e38, "int64": 2**62, "int32": 2**31 - 1}
+NEVER_SEEN = "\u00bfnew?"
 
 
 @dataclass
@@ -57,6 +62,38 @@ class Edges:
             edges.instances.append(row)
         edges.features = {name: np.concatenate([piece[name] for piece in pieces]) for name in features if pieces}
         return edges
+
+
+def edge_rows(typical: Instance, inputs: Mapping[str, ModelInput]) -> list[tuple[str, Instance]]:
+    """Rows that data seldom has: each field missing where it may be, empty, never seen, or extreme.
+
+    Args:
+        typical: A row of the data, which each edge differs from in one column.
+        inputs: The columns, with the value that stands for a missing one.
+
+    Returns:
+        What is at the edge, and the row.
+    """
+    edges: list[tuple[str, Instance]] = []
+    for name, one in inputs.items():
+        if one.optional:
+            edges.append((f"{name} missing", {key: value for key, value in typical.items() if key != name}))
+        edges += [(f"{name} {what}", {**typical, name: value}) for what, value in _edges_of(one).items()]
+    return edges
+
+
+def _edges_of(one: ModelInput) -> dict[str, Any]:
+    """What a column may hold and seldom does."""
+    if one.image:
+        return {}
+    if one.shape:
+        return {"empty": []} if one.optional else {}
+    if one.dtype == "string":
+        return {"empty": "", "never seen": NEVER_SEEN}
+    if one.dtype in _LARGEST:
+        largest = _LARGEST[one.dtype]
+        return {"huge": largest, "hugely negative": -largest, "zero": type(largest)(0)}
+    return {}
 
 
 def _computed(transform: SavedTransform, rows: list[Instance], features: list[str]) -> dict[str, np.ndarray]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from headrace.components.skew.client_rows import Instance
+from headrace.components.skew import probe
+from headrace.components.skew.probe import arrays_file
 
 BATCH = 512
-# What a serving process does not have. Keras comes with TensorFlow.
-ABSENT = ["headrace", "apache_beam", "pyarrow"]
 
 Answers = dict[str, dict[str, dict[str, np.ndarray]]]
 
@@ -24,60 +23,79 @@ class ServingFailed(Exception):
     """The SavedModel cannot be loaded, or a signature cannot be called, by TensorFlow alone."""
 
 
-def ask(
-    saved_model: Path,
-    instances: Sequence[Instance],
-    single: Sequence[int],
-    defaults: Mapping[str, Mapping[str, Any]],
-    dtypes: Mapping[str, str],
-    scratch: Path,
-) -> Answers:
-    """Sends rows to every signature.
+@dataclass(frozen=True)
+class Call:
+    """What is sent to a signature.
+
+    Args:
+        name: The signature.
+        feeds: All rows, by the tensor of the graph that takes them.
+        fetches: The tensors of the graph that it gives, by output.
+    """
+
+    name: str
+    feeds: Mapping[str, np.ndarray]
+    fetches: Mapping[str, str]
+
+
+def ask(saved_model: Path, calls: Sequence[Call], single: Sequence[int], scratch: Path) -> Answers:
+    """Sends rows to signatures.
 
     Args:
         saved_model: The SavedModel's folder.
-        instances: The rows.
-        single: Positions of those that are also sent one by one.
-        defaults: By signature, what stands for a missing value of each input that has no NaN or "" for it.
-        dtypes: Keras dtype of each column, for tf.Example.
+        calls: What is sent to which; the same number of rows to each.
+        single: Positions of rows that are also sent one by one.
         scratch: A folder for the messages.
 
     Returns:
         By signature, for ``"batches"`` (all rows) and ``"single"``, the outputs by name.
 
     Raises:
-        ServingFailed: With the last lines of what the process said.
+        ServingFailed: With what TensorFlow said.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    request, response = scratch / "request.json", scratch / "response.json"
+    request, arrays, response, answers = (
+        scratch / name for name in ("request.json", "request.npz", "response.json", "response.npz")
+    )
+    rows = {len(values) for call in calls for values in call.feeds.values()}
     asked = {
         "saved_model": str(saved_model),
-        "instances": list(instances),
+        "rows": rows.pop() if rows else 0,
         "single": list(single),
         "batch": BATCH,
-        "defaults": {name: dict(one) for name, one in defaults.items()},
-        "dtypes": dict(dtypes),
-        "absent": ABSENT,
+        "calls": [
+            {
+                "name": call.name,
+                "feeds": {tensor: f"{number}/{tensor}" for tensor in call.feeds},
+                "fetches": call.fetches,
+            }
+            for number, call in enumerate(calls)
+        ],
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
-    program = Path(__file__).with_name("probe.py")
+    sent = {f"{number}/{tensor}": values for number, call in enumerate(calls) for tensor, values in call.feeds.items()}
+    arrays_file.write(str(arrays), sent)
+    program = Path(probe.__file__).parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [sys.executable, "-I", str(program), str(request), str(response)], capture_output=True, text=True, check=False
+        [sys.executable, "-I", str(program), *map(str, (request, arrays, response, answers))],
+        # As a server on a machine without an accelerator; the training may be using the one that there is.
+        env=environment | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     print(done.stderr, file=sys.stderr, end="")
     if done.returncode != 0:
-        said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise ServingFailed(said[-1] if said else f"its process ended with status {done.returncode}")
-    answers = json.loads(response.read_text(encoding="utf-8"))
-    return {
-        signature: {how: {name: _array(one) for name, one in outputs.items()} for how, outputs in sent.items()}
-        for signature, sent in answers.items()
-    }
-
-
-def _array(document: Mapping[str, Any]) -> np.ndarray:
-    if document["dtype"] == "string":
-        values = np.array([base64.b64decode(one) for one in document["values"]], dtype=object)
-    else:
-        values = np.array(document["values"], dtype=document["dtype"])
-    return values.reshape(document["shape"])
+        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+        raise ServingFailed(
+            f"its process ended with status {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
+        )
+    if error := json.loads(response.read_text(encoding="utf-8"))["error"]:
+        raise ServingFailed(" ".join(error.split("\n\t [")[0].split()))
+    found = arrays_file.read(str(answers))
+    made: Answers = {call.name: {"batches": {}, "single": {}} for call in calls}
+    for key, values in found.items():
+        signature, how, output = key.split("/", 2)
+        made[signature][how][output] = values
+    return made

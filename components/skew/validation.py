@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from headrace.components.client_rows import Instance, rows_at
 from headrace.components.evaluation.sources import sensitive_columns
-from headrace.components.skew.client_rows import Instance, rows_at
+from headrace.components.skew.calls import calls
 from headrace.components.skew.comparison import Difference, Expected, differences, feature, prediction
 from headrace.components.skew.edges import Edges
 from headrace.components.skew.serving_process import Answers, ServingFailed, ask
 from headrace.components.training.reference_rows import FILE, ReferenceRows
 from headrace.pipelines import Examples, Model, TransformGraph, step_context, storage
 from headrace.pipelines.errors import ArtifactError, DataError
-from headrace.transforms.keras_graph import SavedTransform, load_transform
+from headrace.transforms.keras_graph import load_transform
 
 FEATURES = "transform_features"
+# The signatures that give the model's outputs as its training had them.
+OF_TRAINING = ("serving_default", "serving_examples")
 
 
 @dataclass
@@ -44,29 +47,25 @@ class Validation:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: Model, examples: Examples, rows: int, single_rows: int, with_edges: bool) -> Validation:
-        """Reads the reference rows of a model and the same rows of the raw examples.
+    def of(cls, model: Model, examples: Examples, rows: int, single_rows: int, with_edges: bool) -> Validation | None:
+        """Reads the reference rows of a model and the same rows of the raw examples; None where it keeps none.
 
         Raises:
-            DataError: The model keeps none, or was trained on other examples.
+            DataError: The model was trained on other examples.
         """
+        _check_examples(model, examples)
         file = model.path / "training" / FILE
         if not file.exists():
-            raise DataError(
-                "the model keeps no reference rows: its run_fn wrote the SavedModel by itself",
-                "call fn_args.export(model), or say skew_gate=False to the Pusher",
-                file=model.uri,
-            )
-        _check_examples(model, examples)
+            return None
         reference = ReferenceRows(file)
         chosen = _spread(len(reference), rows)
         found = rows_at(
             examples, [reference.split[i] for i in chosen], [reference.row[i] for i in chosen], reference.inputs
         )
-        transform, warnings = _transform(model) if with_edges else (None, [])
+        graph, warnings = _transform_graph(model) if with_edges else (None, [])
         edges = Edges()
-        if transform is not None and found:
-            edges = Edges.of(transform, max(found, key=len), list(reference.specs))
+        if graph is not None and found:
+            edges = Edges.of(load_transform(graph.path), max(found, key=len), list(reference.specs))
         single = np.concatenate([_spread(len(found), single_rows), np.arange(len(edges.names)) + len(found)])
         instances = [*found, *edges.instances]
         return cls(model, reference, chosen, instances, edges, single, [*warnings, *edges.warnings])
@@ -90,29 +89,21 @@ class Validation:
 
     @functools.cached_property
     def _answers(self) -> Answers:
-        inputs = self.reference.inputs
-        stated = {name: one.missing for name, one in inputs.items() if _is_stated(one.missing)}
-        dtypes = {name: one.dtype for name, one in inputs.items()}
         context = step_context()
         context.progress(0, len(self.instances))
-        signatures = ("serving_default", "serving_examples", FEATURES)
-        answers = ask(
-            self.model.saved_model_path,
-            self.instances,
-            [int(i) for i in self.single],
-            dict.fromkeys(signatures, stated),
-            dtypes,
-            context.scratch / "skew",
-        )
+        saved_model = self.model.saved_model_path
+        sent = calls(saved_model, self.instances, self.reference.inputs)
+        answers = ask(saved_model, sent, [int(i) for i in self.single], context.scratch / "skew")
         context.progress(len(self.instances), len(self.instances))
         return answers
 
     def _of_signature(self, signature: str, answers: Answers) -> list[Difference]:
         sent = answers[signature]
         is_features = signature == FEATURES
-        expected = self._features if is_features else self._predictions
-        # Of edges the training has no predictions: there a row alone must give what it gives among others.
-        known = len(self.instances) if is_features else self.data_rows
+        expected = self._features if is_features else self._predictions if signature in OF_TRAINING else {}
+        # Where training has no predictions, of edges and of other signatures, a row alone must give what it gives
+        # among others.
+        known = len(self.instances) if is_features else self.data_rows if expected else 0
         every, alone = np.arange(known), np.flatnonzero(self.single < known)
         found = [
             *differences(signature, "batches", _at(sent["batches"], every), expected, every),
@@ -129,7 +120,8 @@ class Validation:
         stored = {name: values[self.chosen] for name, values in self.reference.features().items()}
         edges = self.edges.features
         return {
-            name: feature(np.concatenate([values, edges[name]]) if edges else values) for name, values in stored.items()
+            name: feature(np.concatenate([values, edges[name]]) if edges else values, values)
+            for name, values in stored.items()
         }
 
     @functools.cached_property
@@ -196,10 +188,6 @@ def _spread(of: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, of - 1, min(count, of)).astype(np.int64)) if of else np.zeros(0, np.int64)
 
 
-def _is_stated(missing: Any) -> bool:
-    return missing is not None and missing != "" and missing == missing
-
-
 def _shown(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -225,10 +213,10 @@ def _check_examples(model: Model, examples: Examples) -> None:
         )
 
 
-def _transform(model: Model) -> tuple[SavedTransform | None, list[str]]:
+def _transform_graph(model: Model) -> tuple[TransformGraph | None, list[str]]:
     link = model.links.get("transform_graph")
     if not isinstance(link, Mapping):
         return None, ["no edge rows were compared: the model names no TransformGraph"]
     if not storage.exists(storage.join(link["uri"], "artifact.json")):
         return None, [f"no edge rows were compared: the TransformGraph {link['uri']} is gone"]
-    return load_transform(TransformGraph.open(link["uri"]).path), []
+    return TransformGraph.open(link["uri"]), []

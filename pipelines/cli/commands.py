@@ -59,7 +59,7 @@ def plan(arguments: argparse.Namespace) -> int:
     width = max(len(item.step) for item in forecasts)
     for item in forecasts:
         print(f"  {item.step:{width}}  {item.verdict:12} {item.reason}")
-    for line in _import_costs(before):
+    for line in [*_notes(planned), *_import_costs(before)]:
         print(line)
     return 0
 
@@ -80,7 +80,7 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         portable = f", portable to {' and '.join(arguments.target)}" if arguments.target else ""
         print(f"{planned.name}: {len(planned.steps)} steps, no problems{portable}")
-        for line in _import_costs(before):
+        for line in [*_notes(planned), *_import_costs(before)]:
             print(line)
     return 0
 
@@ -304,6 +304,10 @@ def _match(name: str, ids: list[str]) -> str:
     if exact:
         return exact[0]
     raise PipelineError(Problem(f"no step {name!r}", f"there are {', '.join(ids)}"))
+
+
+def _notes(planned: Plan) -> list[str]:
+    return [f"note: {note}" for note in planned.notes]
 
 
 def _import_costs(before: frozenset[str]) -> list[str]:

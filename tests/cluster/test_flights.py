@@ -27,7 +27,7 @@ BUCKET = {"argo": "argo", "kfp": "mlpipeline"}
 SECRET = {"argo": "s3", "kfp": "mlpipeline-minio-artifact"}
 # Of these, the content must be the same wherever they are made. Weights differ by the order of sums.
 SAME = ("SqlExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform")
-STEPS = (*SAME, "Trainer", "Resolver", "Evaluator", "Pusher")
+STEPS = (*SAME, "Trainer", "Resolver", "Evaluator", "SkewValidator", "InfraValidator", "Pusher")
 
 
 @dataclass

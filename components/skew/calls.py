@@ -1,0 +1,115 @@
+"""What a client sends to each signature of a model for some rows."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from headrace.components.client_rows import Instance
+from headrace.components.skew.serving_process import Call, ServingFailed
+from headrace.transforms.feature_model import ModelInput
+from headrace.transforms.serving.signatures import Signature, TensorInfo, read_saved_model
+
+
+def calls(saved_model: Path, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> list[Call]:
+    """The calls of the signatures that take the rows' columns, or tf.Examples of them.
+
+    An input that is no column and has no default, such as a key, is sent the row's position.
+
+    Args:
+        saved_model: The SavedModel's folder.
+        rows: The rows as a client has them.
+        inputs: Their columns.
+
+    Raises:
+        ServingFailed: A signature needs what no row has, or the SavedModel cannot be read.
+    """
+    try:
+        signatures = read_saved_model(saved_model).signatures
+    except (FileNotFoundError, ValueError) as error:
+        raise ServingFailed(str(error)) from error
+    return [
+        Call(name, feeds, {key: tensor.graph_name for key, tensor in signature.outputs.items()})
+        for name, signature in signatures.items()
+        if not signature.unsupported and (feeds := _feeds(signature, rows, inputs)) is not None
+    ]
+
+
+def _feeds(
+    signature: Signature, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]
+) -> dict[str, np.ndarray] | None:
+    from headrace.transforms.serving.model_card import takes_examples
+
+    if takes_examples(signature):
+        [tensor] = signature.inputs.values()
+        serialized = np.empty(len(rows), object)
+        serialized[:] = list(_examples(rows, inputs))
+        return {tensor.graph_name: serialized}
+    if not set(signature.inputs) & set(inputs):
+        return None
+    return {tensor.graph_name: _column(name, tensor, rows, inputs) for name, tensor in signature.inputs.items()}
+
+
+def _column(name: str, tensor: TensorInfo, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> np.ndarray:
+    """The column as a client's JSON gives it; what a row lacks is the signature's default."""
+    dtype = tensor.dtype
+    if name not in inputs and tensor.default is None:
+        values: list[Any] = [str(row).encode() if dtype.is_string else row for row in range(len(rows))]
+        return np.array(values, dtype.numpy)
+    one = inputs.get(name)
+    missing: Any = None
+    if tensor.default is not None:
+        missing = tensor.row_default().reshape(-1)[:1].tolist()[0] if tensor.default.size else None
+    if missing is None and one is not None:
+        missing = one.missing
+    missing = missing.encode() if isinstance(missing, str) else missing
+    values = [_value(row[name]) if name in row else missing for row in rows]
+    shape = tensor.shape[1:] if tensor.shape else ()
+    if shape and dtype.is_string:
+        missing = missing if missing is not None else b""
+    if shape:
+        return _lists(
+            [[] if name not in row else value for row, value in zip(rows, values)], shape, missing, dtype.numpy
+        )
+    if any(value is None for value in values):
+        raise ServingFailed(f"{name} is missing in a row, and the signature has no default for it")
+    return np.array(values, dtype.numpy)
+
+
+def _lists(values: list[list[Any]], shape: tuple[int | None, ...], missing: Any, dtype: Any) -> np.ndarray:
+    """Lists as an array: padded at the end to the signature's width, or to that of the longest."""
+    width = shape[0] if shape[0] is not None else max(map(len, values), default=0)
+    filler = missing if missing is not None else 0
+    array = np.full((len(values), width), filler, dtype)
+    for row, given in zip(array, values):
+        row[: len(given)] = given
+    return array
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(one) for one in value]
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    return value.encode() if isinstance(value, str) else value
+
+
+def _examples(rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> Iterator[bytes]:
+    """Each row as a serialized tf.Example, without what it lacks."""
+    from tensorflow.core.example import example_pb2
+
+    kinds = {"string": "bytes_list", "float32": "float_list"}
+    lists = {name: kinds.get(one.dtype, "int64_list") for name, one in inputs.items()}
+    for row in rows:
+        example = example_pb2.Example()
+        features = example.features.feature
+        for name, value in row.items():
+            values = value if isinstance(value, list) else [value]
+            kind = lists[name]
+            filled = [int(one) for one in values] if kind == "int64_list" else [_value(one) for one in values]
+            if filled:
+                getattr(features[name], kind).value.extend(filled)
+        yield example.SerializeToString()
