@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headrace.components.gates import GATES, SWITCHED_OFF, gates_fit, with_gates
+from headrace.components.push_record import RECEIPT, SCHEMA, made_from, schema_text
 from headrace.pipelines import (
     Blessing,
     InfraBlessing,
@@ -24,9 +25,6 @@ from headrace.pipelines import (
     storage,
 )
 from headrace.pipelines.errors import DataError
-
-# TensorFlow Serving reads no file of this folder, so what a version was made from can lie beside it.
-RECEIPT = "assets.extra/headrace.json"
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,11 @@ def Pusher(
     if not version:
         if not (model.saved_model_path / "saved_model.pb").exists():
             raise DataError("expected a SavedModel, found none: a model server cannot load it", file=model.uri)
+        beside = {RECEIPT: _json({**receipt, "verdict": verdict, "made": made_from(model)})}
+        if (schema := schema_text(model)) is not None:
+            beside[SCHEMA] = schema
         try:
-            version = _push(model.saved_model_path, base, (versions[-1] if versions else 0) + 1, receipt)
+            version = _push(model.saved_model_path, base, (versions[-1] if versions else 0) + 1, beside, model.digest)
         except OSError as error:
             what = f"the push destination cannot be written: {error.strerror or error}"
             raise DataError(what, "give a base_directory you may write to", file=base) from error
@@ -162,29 +163,34 @@ def _holds(base: str, version: int, model: str) -> bool:
     return bool(json.loads(storage.read_bytes(place)).get("model") == model)
 
 
-def _push(saved_model: Path, base: str, version: int, receipt: Mapping[str, Any]) -> int:
-    text = json.dumps(receipt, indent=1, sort_keys=True).encode()
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _push(saved_model: Path, base: str, version: int, beside: Mapping[str, bytes], model: str) -> int:
     if storage.is_local(base):
-        return _push_by_rename(saved_model, storage.local_path(base), version, text, receipt["model"])
+        return _push_by_rename(saved_model, storage.local_path(base), version, beside, model)
     target = storage.join(base, str(version))
     for path in sorted(saved_model.rglob("*"), key=lambda path: (path.name == "saved_model.pb", path)):
         if path.is_file() and path.name != "saved_model.pb":
             storage.write_bytes(storage.join(target, path.relative_to(saved_model).as_posix()), path.read_bytes())
-    storage.write_bytes(storage.join(target, RECEIPT), text)
+    for name, data in beside.items():
+        storage.write_bytes(storage.join(target, name), data)
     # A server takes a version for one when its saved_model.pb is there: it goes last.
     storage.write_bytes(storage.join(target, "saved_model.pb"), (saved_model / "saved_model.pb").read_bytes())
     return version
 
 
-def _push_by_rename(saved_model: Path, base: Path, version: int, receipt: bytes, model: str) -> int:
+def _push_by_rename(saved_model: Path, base: Path, version: int, beside: Mapping[str, bytes], model: str) -> int:
     """Copies beside the versions, then renames: another push that took the number first moves this one to the next,
     unless it was of the same model."""
     base.mkdir(parents=True, exist_ok=True)
     draft = base / f".pushing-{uuid.uuid4().hex}"
     try:
         shutil.copytree(saved_model, draft)
-        (draft / RECEIPT).parent.mkdir(exist_ok=True)
-        (draft / RECEIPT).write_bytes(receipt)
+        for name, data in beside.items():
+            (draft / name).parent.mkdir(exist_ok=True)
+            (draft / name).write_bytes(data)
         while True:
             try:
                 draft.rename(base / str(version))

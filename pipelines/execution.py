@@ -22,6 +22,7 @@ from headrace.pipelines import own_process, storage
 from headrace.pipelines.artifact import Artifact, Manifest
 from headrace.pipelines.artifact_types import artifact_class
 from headrace.pipelines.cache_key import is_function
+from headrace.pipelines.code_made_by import code_made_by
 from headrace.pipelines.errors import ArtifactError, HeadraceError, UserCodeError
 from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.parameter_kinds import annotation_of
@@ -278,6 +279,8 @@ def _run(request: StepRequest, context: StepContext) -> tuple[dict[str, OutputRe
     outputs = {name: types[name](uri) for name, uri in request.outputs.items()}
     returned = _call_function(component, inputs, outputs, parameters)
     producer = {"pipeline": request.pipeline, "run": request.run, "step": request.step, "attempt": request.attempt}
+    if len(functions := request.functions()) > 1:
+        producer["code"] = code_made_by(functions, request.project)
     return commit_outputs(component, outputs, producer, context), results_of(component, returned)
 
 

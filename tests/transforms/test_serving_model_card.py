@@ -89,7 +89,7 @@ def test_the_text(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(model))
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[0] == f"flights, version 3 {model}/3"
-    assert lines[1] == "made by pipeline flights, run r1"
+    assert lines[1] == "pushed by pipeline flights, run r1"
     for line in (
         "input type shape domain example if left out",
         'x float32 [rows] 2.0 to 9.5 2.0 "nan" *',

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.transforms.serving.domains import Domain, domains, example_of, find_schema
-from headrace.transforms.serving.samples import kserve_sample, python_sample, rest_sample
+from headrace.transforms.serving.samples import examples_sample, kserve_sample, python_sample, rest_sample
 from headrace.transforms.serving.signatures import DEFAULT_SIGNATURE, Signature, TensorInfo, read_saved_model
 from headrace.transforms.serving.versions import model_name
 
@@ -98,8 +98,13 @@ def _signature(
     }
     if signature.unsupported:
         return told | {"unsupported": signature.unsupported}
+    method = signature.method.rpartition("/")[2]
+    if method in ("classify", "regress") and raw is not None and takes_examples(signature):
+        rest = examples_sample(signature, raw, url, name, method)
+    else:
+        rest = rest_sample(signature, row, url, name)
     requests = {
-        "rest": rest_sample(signature, row, url, name),
+        "rest": rest,
         "kserve": kserve_sample(signature, row, url, name),
         "python": python_sample(signature, row, folder),
     }
@@ -135,7 +140,7 @@ def as_text(card: Mapping[str, Any]) -> str:
     version = "" if card["version"] is None else f", version {card['version']}"
     lines = [f"{card['name']}{version}   {card['folder']}"]
     if card["made"]:
-        lines.append("made by " + ", ".join(f"{key} {value}" for key, value in card["made"].items() if key != "model"))
+        lines += _made_text(card["made"])
     if card["schema"] is None:
         lines.append("no schema beside it: the domains are not known")
     for signature in card["signatures"]:
@@ -143,6 +148,30 @@ def as_text(card: Mapping[str, Any]) -> str:
     if card["optional"]:
         lines += ["", f"* {card['optional']}"]
     return "\n".join(lines)
+
+
+def _made_text(made: Mapping[str, Any]) -> Iterable[str]:
+    """Where the model came from, as the Pusher recorded it; records of other makers have other keys."""
+    pushed = {key: made[key] for key in ("pipeline", "run") if key in made}
+    yield "pushed by " + ", ".join(f"{key} {value}" for key, value in pushed.items())
+    lineage = made.get("made", {})
+    for one in [lineage.get("model", {}), *lineage.get("made_from", [])]:
+        name = one.get("as", "model")
+        steps = f" by {one['step']} in run {one['run']}" if "step" in one else ""
+        yield f"  {name:<20} {one.get('type', '')} {str(one.get('digest', ''))[:12]}{steps}"
+        code = one.get("code", {})
+        authors = [f"{key} ({digest[:8]})" for key, digest in code.get("functions", {}).items()]
+        commit = (
+            f", commit {code['commit'][:12]}{' with changes' if code.get('changed') else ''}"
+            if "commit" in code
+            else ""
+        )
+        if authors:
+            yield f"  {'':<20} code: {', '.join(authors)}{commit}"
+    if "verdict" in made:
+        yield f"evaluation: {made['verdict']}"
+    for gate, said in made.get("gates", {}).items():
+        yield f"{gate} gate: {said['reason']}"
 
 
 def _signature_text(signature: Mapping[str, Any]) -> Iterable[str]:

@@ -31,6 +31,20 @@ def rest_sample(signature: Signature, row: Mapping[str, Any], url: str, name: st
     return _curl(f"{url}/v1/models/{name}:predict", document)
 
 
+def examples_sample(signature: Signature, row: Mapping[str, Any], url: str, name: str, method: str) -> str:
+    """A curl command for TensorFlow Serving's Classify or Regress, which make a tf.Example of each JSON object.
+
+    Args:
+        signature: The signature to call.
+        row: A value of each raw column.
+        url: The server's.
+        name: The model's.
+        method: "classify" or "regress".
+    """
+    chosen: dict[str, Any] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
+    return _curl(f"{url}/v1/models/{name}:{method}", chosen | {"examples": [dict(row)]})
+
+
 def kserve_sample(signature: Signature, row: Mapping[str, Any], url: str, name: str) -> str:
     """A curl command for the Open Inference Protocol (KServe v2), of one row."""
     return _curl(f"{url}/v2/models/{name}/infer", kserve_document(signature, row))
