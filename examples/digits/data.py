@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TABLE, IMAGES, SCHEMA = "digits.csv", "images", "schema.pbtxt"
+MEASURES = ("ink", "height", "width", "row", "column", "slant", "top_heavy", "holes")
 HERE = Path(__file__).parent
 GREYS = 16
 # Half of the darkest: what counts as ink where a pixel is ink or is not.

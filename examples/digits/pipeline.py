@@ -25,7 +25,7 @@ from headrace.components.evaluator import BetterThanConstant, ValueThreshold
 from headrace.components.trainer import ServingSignature
 from headrace.pipelines import pipeline
 
-from examples.digits.data import files
+from examples.digits.data import MEASURES, files
 
 
 @pipeline
@@ -75,6 +75,7 @@ def digits(serving: str = "serving/digits", epochs: int = 30, seed: int = 0) -> 
         model=trainer.outputs["model"],
         metrics=["accuracy", "crossentropy", "confusion"],
         slices=["digit"],
+        modalities={"image": ["image"], "measures": list(MEASURES)},
         thresholds={
             "accuracy": [ValueThreshold(lower=0.96), ValueThreshold(lower=0.85, slices=["digit"])],
             "crossentropy": BetterThanConstant(relative=0.9),

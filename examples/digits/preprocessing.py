@@ -7,7 +7,7 @@ from typing import Any
 from headrace.transforms.layers import DecodeImage, Present
 from keras import layers, ops
 
-MEASURES = ("ink", "height", "width", "row", "column", "slant", "top_heavy", "holes")
+from examples.digits.data import MEASURES
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
