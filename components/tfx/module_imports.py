@@ -22,7 +22,7 @@ class ModuleImports:
 
     Attributes:
         modules: Full names: ``"tensorflow_transform"``, ``"tensorflow.keras"``.
-        attributes: Attributes of TensorFlow that are read somewhere, such as ``"keras"`` in ``tf.keras``.
+        attributes: The parts of dotted names of TensorFlow's that occur, such as ``"keras"`` of ``tf.keras.Model``.
     """
 
     modules: frozenset[str]
@@ -104,11 +104,15 @@ def _tensorflow_attributes(tree: ast.Module) -> set[str]:
         for alias in node.names
         if alias.name in ("tensorflow", "tensorflow.compat.v2")
     }
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names
-    }
+    return {part for node in ast.walk(tree) for part in _dotted(node, names)}
+
+
+def _dotted(node: ast.AST, names: set[str]) -> list[str]:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return parts if isinstance(node, ast.Name) and node.id in names else []
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:

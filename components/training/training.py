@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from headrace.components.tfx.run_fn import as_tfx_passes
 from headrace.components.training.export import ExportBesideFit, Interface, export, is_settled, lambda_problems
 from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
@@ -278,6 +279,7 @@ def by_run_fn(
         interface=settings.interface,
         source=source,
     )
+    fn_args = as_tfx_passes(fn_args, run_fn, given.examples, settings.train_split, settings.eval_split)
     with user_code("run_fn"), warnings.catch_warnings():
         # Keras would then take the features by position.
         warnings.filterwarnings("error", message="The structure of `inputs` doesn't match")
