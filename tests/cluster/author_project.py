@@ -67,14 +67,15 @@ class AuthorProject:
 
     def on_argo(self, file: str = "flow.py") -> Target:
         server = ("--namespace", self.cluster.namespace)
-        return self._compiled(file, "argo", server, {**os.environ, "KUBECONFIG": self.cluster.kubeconfig})
+        return self._compiled(file, "argo", server)
 
     def on_kfp(self, host: str, file: str = "flow.py") -> Target:
         pytest.importorskip("kfp.client")
-        return self._compiled(file, "kfp", ("--host", host), {**os.environ})
+        return self._compiled(file, "kfp", ("--host", host))
 
-    def _compiled(self, file: str, target: str, server: tuple[str, ...], env: dict[str, str]) -> Target:
+    def _compiled(self, file: str, target: str, server: tuple[str, ...]) -> Target:
         """Compiles a pipeline into a folder that has nothing of the source."""
+        env = {**os.environ, "KUBECONFIG": self.cluster.kubeconfig}  # from Kubeflow too, logs are read by it
         root = f"s3://{BUCKET[target]}/{self.folder.name}"
         secrets = {
             "AWS_ACCESS_KEY_ID": f"{SECRET[target]}/accesskey",
