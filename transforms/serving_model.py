@@ -36,7 +36,8 @@ class ServingModel:
     """Gives a model's outputs for the rows of a batch.
 
     Inputs are the columns of the same names; a missing value is what the feature model says (NaN, `""`, or the column's
-    stated default). Rows go to the model in batches of 8,192, whatever the size of the Arrow batch.
+    stated default). A model whose one input is a string of another name takes serialized `tf.Example`s, and gets the rows
+    as such. Rows go to the model in batches of 8,192, whatever the size of the Arrow batch.
 
     Args:
         folder: The SavedModel's folder.
@@ -85,8 +86,25 @@ class ServingModel:
         return sorted(self._definition().outputs)
 
     def columns(self) -> list[str]:
-        """The names of the columns it takes."""
-        return list(self.inputs())
+        """The names of the columns it takes.
+
+        Raises:
+            ValueError: It takes serialized `tf.Example`s, and nothing is known of their features.
+        """
+        inputs = self.inputs()
+        if not self._takes_examples(inputs):
+            return list(inputs)
+        if not self._stated:
+            raise ValueError(
+                f"the model takes serialized tf.Examples ({self.folder}), and nothing says of which columns: pass the "
+                "schema, or link the model to its transform graph"
+            )
+        return list(self._stated)
+
+    def _takes_examples(self, inputs: Mapping[str, ModelInput]) -> bool:
+        """Whether its one input is no column, but rows as serialized `tf.Example`s, as TFX's modules export a model."""
+        one = next(iter(inputs.values()))
+        return len(inputs) == 1 and one.dtype == "string" and not one.shape and one.name not in self._stated
 
     def __call__(self, batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
         """The outputs by name: `(rows,)` where the model gives one number a row, otherwise `(rows, ...)`.
@@ -97,10 +115,14 @@ class ServingModel:
         """
         import tensorflow as tf
         from headrace.transforms.keras_graph.raw_columns import raw_arrays
+        from headrace.transforms.tf_example_rows import serialized
 
         inputs = self.inputs()
-        _check_columns(batch.schema, inputs, self.folder)
-        arrays = raw_arrays(batch, inputs)
+        if self._takes_examples(inputs) and not set(inputs) & set(batch.schema.names):
+            arrays = {next(iter(inputs)): np.array(serialized(batch.select(self._known(batch))), dtype=object)}
+        else:
+            _check_columns(batch.schema, inputs, self.folder)
+            arrays = raw_arrays(batch, inputs)
         step, names = _load(self.folder).steps[self.signature], self.output_names()
         starts = range(0, batch.num_rows, self.batch_rows) or [0]
         try:
@@ -112,6 +134,9 @@ class ServingModel:
                 "layers saves variables that only Python finds"
             ) from error
         return {name: _squeezed(np.concatenate([piece[i] for piece in pieces])) for i, name in enumerate(names)}
+
+    def _known(self, batch: pa.RecordBatch) -> list[str]:
+        return [name for name in self.columns() if name in batch.schema.names]
 
     def _definition(self) -> Any:
         return _load(self.folder).signatures[self.signature]

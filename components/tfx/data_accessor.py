@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from headrace.components.tfx.tf_records import as_lists
 from headrace.components.training.batch_stream import BatchStream
 from headrace.transforms.feature_model import is_list
 from headrace.transforms.row_groups import RowGroup, read, row_groups
+from headrace.transforms.tf_example_rows import as_lists
 from headrace.transforms.tft.raw_examples import RawExamples
 from tensorflow_metadata.proto.v0 import schema_pb2
 

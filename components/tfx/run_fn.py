@@ -1,4 +1,4 @@
-"""What a TFX user's `run_fn` expects beyond its arguments: a number of steps, and TFRecord files where it reads these."""
+"""What a TFX user's `run_fn` expects beside its arguments: a number of steps, and TFRecords where it reads these."""
 
 from __future__ import annotations
 
