@@ -100,8 +100,10 @@ def serve(arguments: argparse.Namespace) -> int:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from headrace.transforms.serving.server import Settings, run
+    from headrace.transforms.serving.tensorflow_parts import prepare
     from headrace.transforms.serving.versions import model_name
 
+    prepare()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     settings = Settings(
         path=arguments.path,

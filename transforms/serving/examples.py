@@ -67,9 +67,9 @@ def serialized_example(context: Mapping[str, Any], context_field: str, example: 
     Raises:
         RequestError: A value is no number, string, bool, `{"b64": ...}` or list of one of them.
     """
-    import tensorflow as tf
+    from tensorflow.core.example import example_pb2
 
-    proto = tf.train.Example()
+    proto = example_pb2.Example()
     for given, place in ((context, context_field), (example, field)):
         for name, value in given.items():
             _fill(proto.features.feature[name], value if isinstance(value, list) else [value], f"{place}.{name}")

@@ -37,19 +37,22 @@ class LoadedModel:
     """
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
-        import tensorflow as tf
+        from tensorflow.core.protobuf import config_pb2
+        from tensorflow.python.client.session import Session
+        from tensorflow.python.framework.errors_impl import OpError
+        from tensorflow.python.framework.ops import Graph
 
         self.folder = str(folder)
         self.file = read_saved_model(folder)
         self.signatures: Mapping[str, Signature] = self.file.signatures
         self._calls: dict[str, Callable[..., list[NDArray[Any]]]] = {}
         self._making = threading.Lock()
-        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads or 0)
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        config = config_pb2.ConfigProto(intra_op_parallelism_threads=threads or 0)
+        self._session = Session(graph=Graph(), config=config)
         try:
             with self._session.graph.as_default():
                 _load_graph(self._session, self.folder)
-        except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+        except (OpError, OSError, ValueError, KeyError) as error:
             self._session.close()
             raise ValueError(f"{folder}: TensorFlow cannot load this model: {message_of(error)}") from error
 
@@ -66,15 +69,15 @@ class LoadedModel:
         Raises:
             RequestError: The model refuses the values (400), or fails (500).
         """
-        import tensorflow as tf
+        from tensorflow.python.framework.errors_impl import InvalidArgumentError, OpError, OutOfRangeError
 
         signature = self.signatures[name]
         call = self._calls.get(name) or self._call_of(signature)
         try:
             values = call(*[arrays[key] for key in signature.inputs])
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+        except (InvalidArgumentError, OutOfRangeError) as error:
             raise RequestError(f"the model refuses the values: {message_of(error)}") from error
-        except tf.errors.OpError as error:
+        except OpError as error:
             raise RequestError(f"the model failed: {message_of(error)}", 500) from error
         return {key: _array(value) for key, value in zip(signature.outputs, values)}
 
@@ -99,14 +102,14 @@ class LoadedModel:
 def _load_graph(session: Any, folder: str) -> None:
     import logging
 
-    import tensorflow as tf
+    from tensorflow.python.saved_model.loader_impl import load
 
     # It says on each call that it will be removed; the loader of TensorFlow 2 loads no graph.
-    logger = tf.get_logger()
+    logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        tf.compat.v1.saved_model.loader.load(session, [SERVE_TAG], folder)
+        load(session, [SERVE_TAG], folder)
     finally:
         logger.setLevel(level)
 

@@ -141,9 +141,9 @@ def read_saved_model(folder: str | Path) -> SavedModelFile:
 
 
 def _signature(name: str, definition: Any) -> Signature:
-    import tensorflow as tf
+    from tensorflow.python.framework.tensor_util import MakeNdarray
 
-    defaults = {key: tf.make_ndarray(proto) for key, proto in definition.defaults.items()}
+    defaults = {key: MakeNdarray(proto) for key, proto in definition.defaults.items()}
     unsupported = ""
     tensors: dict[str, dict[str, TensorInfo]] = {"inputs": {}, "outputs": {}}
     for side, found in (("inputs", definition.inputs), ("outputs", definition.outputs)):
