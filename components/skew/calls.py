@@ -66,7 +66,7 @@ def _column(name: str, tensor: TensorInfo, rows: Sequence[Instance], inputs: Map
     if missing is None and one is not None:
         missing = one.missing
     missing = missing.encode() if isinstance(missing, str) else missing
-    values = [_value(row[name]) if name in row else missing for row in rows]
+    values = [plain_value(row[name]) if name in row else missing for row in rows]
     shape = tensor.shape[1:] if tensor.shape else ()
     if shape and dtype.is_string:
         missing = missing if missing is not None else b""
@@ -89,9 +89,10 @@ def _lists(values: list[list[Any]], shape: tuple[int | None, ...], missing: Any,
     return array
 
 
-def _value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """What a client's JSON means: bytes for a text and for base64."""
     if isinstance(value, list):
-        return [_value(one) for one in value]
+        return [plain_value(one) for one in value]
     if isinstance(value, dict):
         return base64.b64decode(value["b64"])
     return value.encode() if isinstance(value, str) else value
@@ -109,7 +110,7 @@ def _examples(rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> Ite
         for name, value in row.items():
             values = value if isinstance(value, list) else [value]
             kind = lists[name]
-            filled = [int(one) for one in values] if kind == "int64_list" else [_value(one) for one in values]
+            filled = [int(one) for one in values] if kind == "int64_list" else [plain_value(one) for one in values]
             if filled:
                 getattr(features[name], kind).value.extend(filled)
         yield example.SerializeToString()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from headrace.components.client_rows import Instance
+from headrace.components.skew.calls import plain_value
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import SavedTransform
 
@@ -85,7 +86,7 @@ def edge_rows(typical: Instance, inputs: Mapping[str, ModelInput]) -> list[tuple
 def _edges_of(one: ModelInput) -> dict[str, Any]:
     """What a column may hold and seldom does."""
     if one.image:
-        return {}
+        return {"empty": ""}
     if one.shape:
         return {"empty": []} if one.optional else {}
     if one.dtype == "string":
@@ -102,6 +103,6 @@ def _computed(transform: SavedTransform, rows: list[Instance], features: list[st
     raw: dict[str, Any] = {}
     for column in transform.columns(features):
         one = transform.inputs[column]
-        values = [row.get(column, one.missing) for row in rows]
+        values = [plain_value(row.get(column, one.missing)) for row in rows]
         raw[column] = tf.constant(values, one.dtype, shape=(len(rows), *one.shape))
     return {name: value.numpy() for name, value in transform.features(raw, features).items()}
