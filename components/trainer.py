@@ -44,8 +44,7 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = given.get(name)
         if isinstance(value, int) and value < 1:
             yield f"expected {name} of at least 1, received {value}", "leave it out, or give a positive number"
-    signatures = [one for one in given.get("signatures") or () if isinstance(one, ServingSignature)]
-    yield from signature_problems(signatures)
+    yield from signature_problems(given.get("signatures") or ())
     if given.get("postprocess") is not None and not given.get("signatures"):
         yield (
             "postprocess= has no effect without signatures=: serving_default gives the model's own outputs",

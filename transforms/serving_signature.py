@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ALWAYS = ("serving_default", "serving_examples", "transform_features")
 """The signatures of every export."""
@@ -69,10 +70,19 @@ class ServingSignature:
             yield f"{who}: expected the names of the classes, received an empty list", "leave labels= out"
 
 
-def signature_problems(signatures: list[ServingSignature]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the signatures of one model, each with the repair."""
+def signature_problems(signatures: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the signatures of one model, each with the repair.
+
+    Args:
+        signatures: The signatures, or what a YAML Plan has for them; what is neither is left to its type's check.
+    """
+    known: list[ServingSignature] = []
     for one in signatures:
+        with contextlib.suppress(TypeError):
+            known.append(ServingSignature(**one) if isinstance(one, Mapping) else one)
+    known = [one for one in known if isinstance(one, ServingSignature)]
+    for one in known:
         yield from one.problems()
-    names = [one.name for one in signatures]
+    names = [one.name for one in known]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"two signatures are named {name!r}", "a model has one of each name"
