@@ -8,3 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def _data_in_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTS_DATA", "s3://bucket/flights")
+    monkeypatch.setenv("DIGITS_DATA", "s3://bucket/digits")

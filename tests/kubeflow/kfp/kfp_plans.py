@@ -63,6 +63,10 @@ def flights() -> Plan:
     return load_plan(str(ROOT / "examples" / "flights" / "pipeline.py"), root=str(ROOT))
 
 
+def digits() -> Plan:
+    return load_plan(str(ROOT / "examples" / "digits" / "pipeline.py"), root=str(ROOT))
+
+
 def same_everywhere(text: str) -> str:
     """A compiled file without what an edit of the code changes: its digests."""
     return re.sub(r'(code_digest\\":\\")[0-9a-f]{64}', r"\g<1>" + "0" * 64, text)

@@ -28,6 +28,7 @@ from tests.kubeflow.kfp.kfp_plans import (
     NEWEST,
     OLD_SETTINGS,
     ROOT,
+    digits,
     documents,
     flights,
     one_step,
@@ -45,6 +46,7 @@ EVERYTHING = replace(
 )
 GOLDEN: dict[str, Callable[[], str]] = {
     "flights": lambda: compile_kfp(flights(), DEPLOYMENT),
+    "digits": lambda: compile_kfp(digits(), DEPLOYMENT),
     "ports": lambda: compile_kfp(ports(), DEPLOYMENT),
     "settings-2.0.5": lambda: compile_kfp(one_step(**OLD_SETTINGS), DEPLOYMENT),
     "settings-2.17.0": lambda: compile_kfp(one_step(**NEW_SETTINGS), EVERYTHING, kfp_version=NEWEST),
