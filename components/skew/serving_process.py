@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from headrace.components.skew import probe
 from headrace.components.skew.probe import arrays_file
+from headrace.transforms.serving.loaded_model import message_of
 
 BATCH = 512
 
@@ -92,7 +93,7 @@ def ask(saved_model: Path, calls: Sequence[Call], single: Sequence[int], scratch
             f"its process ended with status {done.returncode}: {lines[-1] if lines else 'it said nothing'}"
         )
     if error := json.loads(response.read_text(encoding="utf-8"))["error"]:
-        raise ServingFailed(" ".join(error.split("\n\t [")[0].split()))
+        raise ServingFailed(message_of(ServingFailed(error)))
     found = arrays_file.read(str(answers))
     made: Answers = {call.name: {"batches": {}, "single": {}} for call in calls}
     for key, values in found.items():

@@ -119,7 +119,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
         ("infinite", "infinite gives inf of row 0: not a finite number"),
         ("halved", "halved gives 1 answers for rows 0 to 1, expected 2"),
         ("of_the_batch", "of_the_batch gives for row 0 0.0 alone, -0.5 in a batch of 2"),
-        ("own_operation", "ValueError: Could not find callback"),
+        ("own_operation", "own_operation gives 400 for row 0: the model refuses the values: it calls back into Python"),
         ("picky", "picky gives 400 for row 2: the model refuses the values: assertion failed: [too large"),
     ],
 )

@@ -16,6 +16,9 @@ from headrace.transforms.serving.refusals import RequestError
 from headrace.transforms.serving.signatures import SERVE_TAG, Signature, read_saved_model
 from numpy.typing import NDArray
 
+# What TensorFlow says of `tf.py_function` and `tf.numpy_function` where nothing of its Python is.
+_NO_PYTHON = "Missing py trampoline. Most likely, it is a link error."
+_CALLS_PYTHON = "it calls back into Python (tf.py_function, tf.numpy_function): a server has none of the author's code"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -121,7 +124,7 @@ def _array(value: Any) -> NDArray[Any]:
 
 def message_of(error: BaseException) -> str:
     """The first lines of an error of TensorFlow's, without the trace of the graph's nodes."""
-    text = str(getattr(error, "message", None) or error).strip()
+    text = str(getattr(error, "message", None) or error).strip().replace(_NO_PYTHON, _CALLS_PYTHON)
     for marker in ("\n\nOriginal stack trace", "\nErrors may have originated", "\n\t ["):
         text = text.partition(marker)[0]
     text = text.split("\n  (1) ")[0]
