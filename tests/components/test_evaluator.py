@@ -268,7 +268,7 @@ def test_a_branch_that_does_nothing_is_seen(parts, tmp_path):
     assert far["change"]["auc"] == {"value": 0.0, "lower": 0.0, "upper": 0.0}
     assert who["change"]["auc"]["upper"] < 0
     [said] = [warning for warning in found.warnings if "without" in warning]
-    assert "without 'how far' auc of predictions is not clearly worse (+0.0000, +0.0000 to +0.0000): its columns" in said
+    assert "'how far' auc of predictions is not clearly worse (+0.0000, +0.0000 to +0.0000): its columns" in said
     again = Evaluator.call(
         examples=parts["examples"],
         model=idle,

@@ -53,7 +53,7 @@ def test_the_effect_itself_is_no_column(examples):
 
 def test_the_pipeline_trains_each_modality_alone_and_together():
     plan = load_plan(str(ROOT / "examples" / "bird_strikes" / "pipeline.py"), root=str(ROOT))
-    steps = {step.id: step for step in plan.steps()}
+    steps = {step.id: step for step in plan.steps}
     assert {"train_both", "train_text", "train_table", "against_text", "against_table", "Pusher"} <= set(steps)
 
 
