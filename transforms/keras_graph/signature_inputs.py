@@ -106,7 +106,7 @@ def aligned(given: Mapping[str, Any], specs: Mapping[str, Any], optional: Any) -
     names, may = list(specs), [name in optional for name in specs]
     if len(names) == 1 or not any(may):
         return dict(given)
-    sizes = tf.stack([tf.shape(given[name])[0] for name in names])
+    sizes = _sizes([given[name] for name in names])
     if all(may):
         longest = tf.reduce_max(tf.where(sizes == 1, -1, sizes))
         rows = tf.where(longest < 0, 1, longest)
@@ -118,6 +118,18 @@ def aligned(given: Mapping[str, Any], specs: Mapping[str, Any], optional: Any) -
     with tf.control_dependencies([check]):
         rows = tf.identity(rows)
     return {name: _repeated(given[name], rows, specs[name]) if name in optional else given[name] for name in names}
+
+
+def _sizes(values: Sequence[Any]) -> Any:
+    """How many rows each tensor has, by as few operations as there are types: each costs as much as a small layer."""
+    import tensorflow as tf
+
+    shapes: list[Any] = [None] * len(values)
+    for dtype in dict.fromkeys(value.dtype for value in values):
+        places = [place for place, value in enumerate(values) if value.dtype == dtype]
+        for place, shape in zip(places, tf.shape_n([values[place] for place in places])):
+            shapes[place] = shape if values[place].shape.rank == 1 else shape[:1]
+    return tf.concat(shapes, 0)
 
 
 def _repeated(value: Any, rows: Any, spec: Any) -> Any:
