@@ -38,7 +38,7 @@ def demo(file: str) -> Taken:
         serving = Path(folder) / "serving"
         command = [sys.executable, "-m", "headrace.pipelines.cli", "run", file, "--json", "--root", f"{folder}/root"]
         run = measure([*command, "-p", f"serving={serving}"], cwd=ROOT)
-        proof = measure([sys.executable, "-m", "examples.flights.proof", str(serving)], cwd=ROOT)
+        proof = measure([sys.executable, "-m", "examples.flights.proof", "--root", f"{folder}/root"], cwd=ROOT)
     events = [json.loads(line) for _, line in run.lines if line.startswith("{")]
     steps = {event["step"]: event["seconds"] for event in events if event.get("event") == "step_finished"}
     return Taken(run.wall + proof.wall, run.cpu + proof.cpu, steps)
