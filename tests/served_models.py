@@ -135,7 +135,7 @@ class Server:
         options: Its command line's.
     """
 
-    def __init__(self, path: Path, *options: str) -> None:
+    def __init__(self, path: Path | str, *options: str) -> None:
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-I", "-m", "headrace.transforms.serving", str(path), "--port", "0", *options]
         self.process = subprocess.Popen(
@@ -181,7 +181,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(path: Path, *options: str) -> Iterator[Server]:
+def served(path: Path | str, *options: str) -> Iterator[Server]:
     """A server that ends with the block."""
     server = Server(path, *options)
     try:

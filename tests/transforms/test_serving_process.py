@@ -10,17 +10,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from headrace.transforms.serving.refusals import RequestError
 from headrace.transforms.serving.versions import Versions
 
+from tests.s3_server import s3_bucket
 from tests.served_models import Server, served, write_half_plus
 
 pytest.importorskip("tensorflow")
@@ -194,6 +197,42 @@ def test_versions_that_are_named(models: Path) -> None:
         assert held.model is None and held.state == "END"
 
     asyncio.run(main())
+
+
+def test_versions_of_a_bucket(models: Path, tmp_path: Path) -> None:
+    """An S3 server on the loopback. A version counts when its saved_model.pb is there, which comes last."""
+    with s3_bucket() as (bucket, _):
+        base = f"{bucket}/models/half"
+        files = fsspec.filesystem("s3")
+
+        def upload(add: int, version: int, *, whole: bool = True) -> None:
+            for file in sorted((models / str(add)).rglob("*"), key=lambda file: file.name == "saved_model.pb"):
+                if file.is_file() and (whole or file.name != "saved_model.pb"):
+                    files.put_file(str(file), f"{base}/{version}/{file.relative_to(models / str(add))}")
+
+        upload(1, 1)
+        before = set(Path(tempfile.gettempdir()).glob("headrace-serve-*"))
+        with served(base, "--poll", "0.2") as server:
+            assert server.first_line.startswith("serving half (version 1)")
+            assert server.predict({"instances": [4]}) == (200, {"predictions": [3.0]})
+            [copies] = set(Path(tempfile.gettempdir()).glob("headrace-serve-*")) - before
+            assert [one.name for one in copies.iterdir()] == ["1"]
+            upload(2, 2, whole=False)
+            time.sleep(0.6)
+            assert server.predict({"instances": [4]}) == (200, {"predictions": [3.0]})
+            upload(2, 2)
+            until(lambda: state(server, 2) == "AVAILABLE" and state(server, 1) == "END")
+            assert server.predict({"instances": [4]}) == (200, {"predictions": [4.0]})
+            assert [one.name for one in copies.iterdir()] == ["2"], "what is no longer served takes no room"
+            files.rm(f"{base}/2", recursive=True)
+            until(lambda: state(server, 1) == "AVAILABLE")
+            assert server.predict({"instances": [4]}) == (200, {"predictions": [3.0]})
+            assert server.end(signal.SIGTERM)[0] == 0
+        assert not copies.exists()
+        with served(f"{base}/1") as server:
+            assert server.name == "half" and server.predict({"instances": [4]}) == (200, {"predictions": [3.0]})
+        with pytest.raises(RuntimeError, match="found no folder s3://"):
+            served(f"{bucket}/nothing").__enter__()
 
 
 def tensor(x: float) -> dict[str, Any]:

@@ -18,9 +18,9 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument(
         "path",
-        type=Path,
         metavar="PATH",
-        help="folder of versions (1, 2, ...) or of one SavedModel; such as serving/flights",
+        help="folder of versions (1, 2, ...) or of one SavedModel, such as serving/flights; or its URL, such as "
+        "s3://models/flights",
     )
     parser.add_argument("--name", help="the model's name in URLs (default: the folder's)")
     parser.add_argument(
@@ -99,9 +99,9 @@ def serve(arguments: argparse.Namespace) -> int:
     import os
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from headrace.transforms.serving.model_folder import model_name
     from headrace.transforms.serving.server import Settings, run
     from headrace.transforms.serving.tensorflow_parts import prepare
-    from headrace.transforms.serving.versions import model_name
 
     prepare()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

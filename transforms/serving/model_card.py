@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from headrace.transforms.serving.domains import Domain, domains, example_of, find_schema
+from headrace.transforms.serving.model_folder import model_name
 from headrace.transforms.serving.samples import examples_sample, kserve_sample, python_sample, rest_sample
 from headrace.transforms.serving.signatures import DEFAULT_SIGNATURE, Signature, TensorInfo, read_saved_model
-from headrace.transforms.serving.versions import model_name
 
 RECEIPT = Path("assets.extra") / "headrace.json"
 OPTIONAL = (

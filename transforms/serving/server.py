@@ -32,7 +32,7 @@ class Settings:
     """How to serve a model.
 
     Args:
-        path: The base folder with the versions, or one SavedModel's folder.
+        path: The base folder with the versions, or one SavedModel's folder; or the URL of either.
         name: The model's name in URLs.
         host: The address to listen on.
         port: The port; 0 for any that is free.
@@ -49,7 +49,7 @@ class Settings:
         drain: Seconds in which accepted requests must be answered after SIGTERM.
     """
 
-    path: Path
+    path: Path | str
     name: str
     host: str = "127.0.0.1"
     port: int = 8501
@@ -104,6 +104,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> int:
     if versions.all() and not versions.served():
         for version in versions.all():
             print(f"version {version.number}: {version.error}", file=sys.stderr)
+        await versions.close()
         return 1
     app = ModelApp(versions, batcher, Limits(settings.max_body, settings.max_rows))
     config = uvicorn.Config(

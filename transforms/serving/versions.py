@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from headrace.transforms.serving.loaded_model import LoadedModel
+from headrace.transforms.serving.model_folder import Mark, model_folder
 from headrace.transforms.serving.refusals import RequestError
 from headrace.transforms.serving.warmup import warm_up
 
@@ -30,7 +31,6 @@ class Version:
 
     Args:
         number: Its number.
-        folder: Where it is.
         state: As TensorFlow Serving's ModelVersionStatus.
         model: The loaded model, while it is.
         error: Why it could not be loaded.
@@ -39,12 +39,11 @@ class Version:
     """
 
     number: int
-    folder: Path
     state: State = "START"
     model: LoadedModel | None = None
     error: str = ""
     in_use: int = 0
-    mark: tuple[int, int] = (0, 0)
+    mark: Mark = ()
 
     @property
     def is_served(self) -> bool:
@@ -56,7 +55,8 @@ class Versions:
 
     Args:
         name: The model's name.
-        path: The base folder, or one SavedModel's folder: then that is the only version, 1 if its name is no number.
+        path: The base folder or its URL, or one SavedModel's: then that is the only version, 1 if its name is no
+            number.
         policy: "latest", "all", or the versions to serve.
         labels: Versions by label.
         threads: Threads of one call of the model.
@@ -64,21 +64,21 @@ class Versions:
 
     Raises:
         FileNotFoundError: There is no such folder.
+        OSError: The URL cannot be read.
     """
 
     def __init__(
         self,
         name: str,
-        path: Path,
+        path: Path | str,
         *,
         policy: Policy = "latest",
         labels: Mapping[str, int] | None = None,
         threads: int | None = None,
         on_unload: Callable[[LoadedModel], None] = lambda model: None,
     ) -> None:
-        if not path.is_dir():
-            raise FileNotFoundError(f"expected a SavedModel or a folder of versions, found no folder {path}")
-        self.name, self.path, self.policy, self.labels = name, path, policy, dict(labels or {})
+        self._folder = model_folder(path)
+        self.name, self.policy, self.labels = name, policy, dict(labels or {})
         self._threads, self._on_unload = threads, on_unload
         self._known: dict[int, Version] = {}
 
@@ -121,14 +121,14 @@ class Versions:
 
     async def refresh(self) -> None:
         """Looks at the folder once: loads what is wanted, then unloads what no longer is."""
-        folders = await asyncio.to_thread(_folders, self.path)
-        wanted = self._wanted(folders)
+        there = await asyncio.to_thread(self._folder.versions)
+        wanted = self._wanted(there)
         for number in sorted(wanted):
-            await self._load(number, folders[number])
+            await self._load(number)
         loaded = [number for number in wanted if self._known[number].is_served]
         if self.policy == "latest" and not loaded and not self.served():
-            for number in sorted(set(folders) - wanted, reverse=True):
-                await self._load(number, folders[number])
+            for number in sorted(there - wanted, reverse=True):
+                await self._load(number)
                 if self._known[number].is_served:
                     break
         # What is served goes on being served until something wanted is there to follow it.
@@ -148,29 +148,34 @@ class Versions:
             try:
                 await self.refresh()
             except OSError as error:
-                logger.warning("%s cannot be read; what is loaded goes on being served: %s", self.path, error)
+                logger.warning("%s cannot be read; what is loaded goes on being served: %s", self._folder, error)
 
     async def close(self) -> None:
         """Unloads all versions, each after its last request."""
         for version in self.served():
             await self._unload(version)
+        await asyncio.to_thread(self._folder.close)
 
-    def _wanted(self, folders: Mapping[int, Path]) -> set[int]:
+    def _wanted(self, there: set[int]) -> set[int]:
         if self.policy == "all":
-            return set(folders)
+            return there
         if self.policy == "latest":
-            return {max(folders)} if folders else set()
-        return {int(number) for number in self.policy} & set(folders)
+            return {max(there)} if there else set()
+        return {int(number) for number in self.policy} & there
 
-    async def _load(self, number: int, folder: Path) -> None:
+    async def _load(self, number: int) -> None:
         version = self._known.get(number)
-        mark = await asyncio.to_thread(_mark, folder)
-        if version is not None and (version.is_served or (version.error and version.mark == mark)):
+        if version is not None and version.is_served:
             return
-        version = self._known[number] = Version(number, folder, "LOADING", mark=mark)
+        mark = await asyncio.to_thread(self._folder.mark, number)
+        if version is not None and version.error and version.mark == mark:
+            return
+        version = self._known[number] = Version(number, "LOADING", mark=mark)
         try:
+            folder = await asyncio.to_thread(self._folder.take, number)
             version.model = await asyncio.to_thread(_loaded, folder, self._threads)
         except (OSError, ValueError) as error:
+            await asyncio.to_thread(self._folder.give_back, number)
             version.state, version.error = "END", str(error)
             logger.error("version %d of %s cannot be served: %s", number, self.name, error)
             return
@@ -185,6 +190,7 @@ class Versions:
         if model is not None:
             self._on_unload(model)
             await asyncio.to_thread(model.close)
+        await asyncio.to_thread(self._folder.give_back, version.number)
         version.state = "END"
         logger.info("version %d of %s is unloaded", version.number, self.name)
 
@@ -197,26 +203,3 @@ def _loaded(folder: Path, threads: int | None) -> LoadedModel:
         model.close()
         raise
     return model
-
-
-def _folders(path: Path) -> dict[int, Path]:
-    """The versions in a base folder, or the one that the folder itself is."""
-    if (path / "saved_model.pb").is_file():
-        return {int(path.name) if path.name.isdigit() else 1: path}
-    found = {int(one.name): one for one in path.iterdir() if one.name.isdigit()}
-    return {number: one for number, one in found.items() if (one / "saved_model.pb").is_file()}
-
-
-def _mark(folder: Path) -> tuple[int, int]:
-    status = (folder / "saved_model.pb").stat()
-    return status.st_mtime_ns, status.st_size
-
-
-def model_name(path: Path) -> str:
-    """A model's name from where it is: the base folder's, also where one version of it is given.
-
-    >>> model_name(Path("serving/flights/3"))
-    'flights'
-    """
-    absolute = path.absolute()
-    return absolute.parent.name if absolute.name.isdigit() and absolute.parent.name else absolute.name
