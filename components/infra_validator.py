@@ -16,7 +16,8 @@ def _budgets(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{name}={value}, expected a number above 0", "leave it out where there is no such limit"
 
 
-@component(imports=("pyarrow",), check=_budgets)
+# TensorFlow, for the signatures of the model, comes with Keras to a process that is forked; so it costs nothing here.
+@component(imports=("keras",), check=_budgets)
 def InfraValidator(
     model: Input[Model],
     blessing: Output[InfraBlessing],
@@ -25,7 +26,7 @@ def InfraValidator(
     *,
     latency_p99_ms: float | None = None,
     memory_mb: float | None = None,
-    rows: int = 200,
+    rows: int = 100,
     split: str | None = None,
     signatures: list[str] | None = None,
     load_seconds: float = 120.0,
@@ -64,8 +65,8 @@ def InfraValidator(
     ...     memory_mb=1024,
     ... )
     """
-    from headrace.components.infra.check import Budgets, check_model
     from headrace.components.client_rows import client_rows
+    from headrace.components.infra.check import Budgets, check_model
 
     taken = client_rows(model, examples, schema, split, rows)
     found = check_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,31 +32,50 @@ def calls(saved_model: Path, rows: Sequence[Instance], inputs: Mapping[str, Mode
         signatures = read_saved_model(saved_model).signatures
     except (FileNotFoundError, ValueError) as error:
         raise ServingFailed(str(error)) from error
+    made = _Columns(rows, inputs)
     return [
         Call(name, feeds, {key: tensor.graph_name for key, tensor in signature.outputs.items()})
         for name, signature in signatures.items()
-        if not signature.unsupported and (feeds := _feeds(signature, rows, inputs)) is not None
+        if not signature.unsupported and (feeds := _feeds(signature, made)) is not None
     ]
 
 
-def _feeds(
-    signature: Signature, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]
-) -> dict[str, np.ndarray] | None:
+class _Columns:
+    """Columns of the rows as arrays, each made once for all signatures that take it alike."""
+
+    def __init__(self, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> None:
+        self.rows, self.inputs = rows, inputs
+        self._made: dict[tuple[Any, ...], np.ndarray] = {}
+
+    def of(self, tensor: TensorInfo) -> np.ndarray:
+        default = None if tensor.default is None else tensor.default.tobytes()
+        key = (tensor.name, tensor.dtype.name, tensor.shape, default)
+        if key not in self._made:
+            self._made[key] = _column(tensor, self.rows, self.inputs)
+        return self._made[key]
+
+    @functools.cached_property
+    def examples(self) -> np.ndarray:
+        """The rows as serialized tf.Examples."""
+        serialized = np.empty(len(self.rows), object)
+        serialized[:] = list(_examples(self.rows, self.inputs))
+        return serialized
+
+
+def _feeds(signature: Signature, columns: _Columns) -> dict[str, np.ndarray] | None:
     from headrace.transforms.serving.model_card import takes_examples
 
     if takes_examples(signature):
         [tensor] = signature.inputs.values()
-        serialized = np.empty(len(rows), object)
-        serialized[:] = list(_examples(rows, inputs))
-        return {tensor.graph_name: serialized}
-    if not set(signature.inputs) & set(inputs):
+        return {tensor.graph_name: columns.examples}
+    if not set(signature.inputs) & set(columns.inputs):
         return None
-    return {tensor.graph_name: _column(name, tensor, rows, inputs) for name, tensor in signature.inputs.items()}
+    return {tensor.graph_name: columns.of(tensor) for tensor in signature.inputs.values()}
 
 
-def _column(name: str, tensor: TensorInfo, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> np.ndarray:
+def _column(tensor: TensorInfo, rows: Sequence[Instance], inputs: Mapping[str, ModelInput]) -> np.ndarray:
     """The column as a client's JSON gives it; what a row lacks is the signature's default."""
-    dtype = tensor.dtype
+    name, dtype = tensor.name, tensor.dtype
     if name not in inputs and tensor.default is None:
         values: list[Any] = [str(row).encode() if dtype.is_string else row for row in range(len(rows))]
         return np.array(values, dtype.numpy)
@@ -66,8 +86,11 @@ def _column(name: str, tensor: TensorInfo, rows: Sequence[Instance], inputs: Map
     if missing is None and one is not None:
         missing = one.missing
     missing = missing.encode() if isinstance(missing, str) else missing
-    values = [plain_value(row[name]) if name in row else missing for row in rows]
+    values = [row.get(name, missing) for row in rows]
     shape = tensor.shape[1:] if tensor.shape else ()
+    if shape or dtype.is_string:
+        # Of numbers the JSON is the value.
+        values = [plain_value(value) for value in values]
     if shape and dtype.is_string:
         missing = missing if missing is not None else b""
     if shape:
