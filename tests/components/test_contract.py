@@ -13,6 +13,7 @@ from headrace.components import (
     CsvExampleGen,
     Evaluator,
     ExampleValidator,
+    ImageExampleGen,
     Importer,
     ImportExampleGen,
     ImportSchemaGen,
@@ -39,6 +40,17 @@ NAMES = [name for name in headrace.components.__all__ if isinstance(getattr(head
 RUNS = (check_determinism, check_caching)
 
 
+def write_images(folder: Path) -> str:
+    """A dozen images of two kinds; gives the folder."""
+    from PIL import Image
+
+    for number in range(12):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 20 * number).save(path)
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory) -> Mapping[str, Case]:
     """A case for each component, each with what those before it made."""
@@ -56,6 +68,7 @@ def cases(tmp_path_factory) -> Mapping[str, Case]:
     add(ParquetExampleGen, input_base=str(folder / "parquet"))
     write_tf_records(examples, folder / "tfrecords", splits=["train"])
     add(ImportExampleGen, input_base=str(folder / "tfrecords" / "Split-train" / "*"))
+    add(ImageExampleGen, input_base=write_images(folder / "images"), label_column="kind")
     add(SqlExampleGen, query="SELECT * FROM rows ORDER BY id", tables={"rows": data})
     statistics = add(StatisticsGen, examples=examples).statistics
     schema = add(SchemaGen, statistics=statistics).schema
