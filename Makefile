@@ -15,7 +15,6 @@ WORKERS ?= 2
 
 # A real Kubernetes, Argo and Kubeflow Pipelines on this machine: tests/cluster/README.md
 CLUSTER := tests/cluster
-CLUSTER_TESTS_READY := $(VENV)/.cluster-tests-ready
 
 .PHONY: demo refused test test-slow test-containers test-cluster cluster-up cluster-down lint types bench install-postgres clean
 
@@ -25,14 +24,14 @@ $(READY): setup.py pyproject.toml
 		echo "expected Python 3.11, 3.12 or 3.13, but $(PYTHON) gives: $$($(PYTHON) --version 2>&1 | head -n 1)"; \
 		echo "    fix: install one, or say where it is: make PYTHON=/usr/local/bin/python3.12"; exit 2; } >&2
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
-	rm -f $@ $(TESTS_READY) $(CLUSTER_TESTS_READY)
+	rm -f $@ $(TESTS_READY)
 	$(PIP) install "setuptools>=77"
 	$(PIP) install --no-build-isolation --editable '.[run,demo]'
 	touch $@
 
 $(TESTS_READY): $(READY)
 	rm -f $(READY)
-	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev]'
+	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,tft,dev]'
 	touch $(READY) $@
 
 # The main job: 336,776 flights from CSV files to a pushed SavedModel, then proof that it serves from raw fields.
@@ -51,10 +50,6 @@ test: $(TESTS_READY) lint types
 test-slow: $(TESTS_READY)
 	$(BIN)/python -m pytest -m slow -rP --durations 10
 
-$(CLUSTER_TESTS_READY): $(TESTS_READY)
-	$(PIP) install --no-build-isolation --editable '.[run,demo,postgres,dev,kfp]'
-	touch $(READY) $(TESTS_READY) $@
-
 # Headrace's images, built by a Docker daemon of our own that ends with the tests; where it cannot run, that is said.
 test-containers: $(TESTS_READY)
 	$(BIN)/python -m pytest -m containers -rs -s tests/kubeflow/image
@@ -69,7 +64,7 @@ cluster-down:
 	$(CLUSTER)/down.sh
 
 # The cluster ends with this shell, however it ends. Where the machine allows none (status 77), that is said and no error.
-test-cluster: $(CLUSTER_TESTS_READY)
+test-cluster: $(TESTS_READY)
 	@trap '$(CLUSTER)/down.sh' EXIT; trap 'exit 130' INT TERM; \
 	$(CLUSTER)/install.sh && $(CLUSTER)/build.sh && $(CLUSTER)/up.sh --kfp --while $$$$ \
 		&& $(BIN)/python -m pytest -m cluster $(CLUSTER); \
