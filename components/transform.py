@@ -108,10 +108,9 @@ def Transform(
 
 def _is_for_tft(preprocessing_fn: Function) -> bool:
     """Whether it calls `tft.*`, by its source and that of what it calls in the project."""
-    from headrace.components.tfx.module_imports import uses_transform
-    from headrace.pipelines.function_ref import FunctionRef
+    from headrace.components.tfx.module_imports import located, uses_transform
 
-    return uses_transform(FunctionRef.of(preprocessing_fn))
+    return uses_transform(*located(preprocessing_fn))
 
 
 def _traced(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace.pipelines.code_digest.module_index import module_index
-from headrace.pipelines.code_digest.project_modules import FoundModule, ModuleFinder
+from headrace.pipelines.code_digest.project_modules import FoundModule, ModuleFinder, project_root
 from headrace.pipelines.function_ref import FunctionRef
 
 LEGACY = ("tensorflow_transform", "tfx", "tfx_bsl", "tf_keras")
@@ -136,6 +138,7 @@ def _uses(ref: FunctionRef, root: str | None) -> bool:
     )
 
 
-def source_file(ref: FunctionRef, root: str | None = None) -> Path | None:
-    """The source file of a function's module."""
-    return ModuleFinder(ref.roots(root)).find(ref.module).file
+def located(function: Callable[..., Any]) -> tuple[FunctionRef, str]:
+    """A live function's reference, and the root of the project that its file is in: not that of the working folder."""
+    file = inspect.getsourcefile(inspect.unwrap(function))
+    return FunctionRef.of(function), str(project_root(file or Path.cwd()))

@@ -31,10 +31,9 @@ def prepare() -> None:
     names.install()
 
 
-def said(functions: Sequence[FunctionRef], root: str | None = None) -> str:
+def said(function: FunctionRef, root: str | None = None) -> str:
     """One line: what is imported, and which Keras that means."""
-    imports = ModuleImports.of(functions, root)
-    modules = ", ".join(dict.fromkeys(ref.module for ref in functions))
+    imports = ModuleImports.of([function], root)
     keras = [f"{name} is {which}" for name, which in imports.keras.items()]
     engine = f"tensorflow_transform {importlib.metadata.version('tensorflow_transform')}"
-    return f"{modules} imports {', '.join(imports.legacy)}: a process of its own, {'; '.join([engine, *keras])}"
+    return f"{function.module} imports {', '.join(imports.legacy)}: a process of its own, {'; '.join([engine, *keras])}"

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.tfx import process
-from headrace.components.tfx.module_imports import ModuleImports
+from headrace.components.tfx.module_imports import ModuleImports, located
 from headrace.components.tfx.tf_records import write_tf_records
 from headrace.components.training.fn_args import FnArgs
 from headrace.pipelines import Examples
-from headrace.pipelines.function_ref import FunctionRef
 
 _READERS = {"TFRecordDataset", "make_batched_features_dataset"}
 
@@ -26,11 +25,11 @@ def as_tfx_passes(
     TFX's modules repeat their data without end, so they are always given steps: by default those of the epochs that the
     pipeline asks for, in batches of its size. A module that reads TFRecord files by itself gets its splits as such.
     """
-    ref = FunctionRef.of(run_fn)
-    imports = ModuleImports.of([ref], None)
+    ref, root = located(run_fn)
+    imports = ModuleImports.of([ref], root)
     if not imports.legacy:
         return fn_args
-    print(process.said([ref]))
+    print(process.said(ref, root))
     if fn_args.train_steps is None:
         steps = math.ceil(examples.rows[train_split] / fn_args.batch_size) * fn_args.epochs
         print(f"the pipeline gives no train_steps=: {steps:,}, of {fn_args.epochs} epochs of batches of its size")
