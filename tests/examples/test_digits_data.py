@@ -65,7 +65,8 @@ def test_the_measures_are_those_of_the_image(rows: list[dict[str, str]]) -> None
 
 def test_the_measures_tell_something_of_the_digit(rows: list[dict[str, str]]) -> None:
     holes = {digit: np.mean([int(row["holes"]) for row in rows if row["digit"] == str(digit)]) for digit in range(10)}
-    assert holes[0] > 0.8 and holes[8] > 0.8 and holes[1] < 0.2 and holes[7] < 0.2
+    # Not 1 and 2: on 8 x 8 pixels many a loop stays open, or has no pixel inside.
+    assert min(holes[digit] for digit in (0, 6, 8)) > 5 * max(holes[digit] for digit in (1, 2, 3, 5, 7))
 
 
 def test_files_are_in_a_bucket_where_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
