@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from headrace.components import ImageExampleGen, SchemaGen, StatisticsGen
+from headrace.components import ExampleValidator, ImageExampleGen, ParquetExampleGen, SchemaGen, StatisticsGen
 from headrace.components.ingest import SingleSplit, Source, image_ingest, parquet_ingest
 from headrace.pipelines import Pipeline, PipelineError
 from headrace.pipelines.errors import DataError
@@ -219,6 +219,34 @@ def test_how_the_rows_come_in_pieces_changes_nothing(folder, tmp_path, monkeypat
     read = list(parquet_ingest.ingest_parquet([Source(str(tmp_path / "t.parquet"), SingleSplit("all"))]))
     assert {batch.num_rows for _, batch in read} == {1}
     assert make(tmp_path / "b", input_base=str(tmp_path / "t.parquet")).examples.digest == from_table.digest
+
+
+def test_row_groups_are_bounded_by_the_bytes_of_their_images(tmp_path, monkeypatch):
+    (tmp_path / "i").mkdir()
+    for n in range(60):
+        (tmp_path / "i" / f"{n:02}.png").write_bytes(encoded(n, size=(20, 25)))
+    largest = max(path.stat().st_size for path in (tmp_path / "i").iterdir())
+    monkeypatch.setattr("headrace.pipelines.examples.ROW_GROUP_BYTES", 5 * largest)
+    found = make(tmp_path / "o", input_base=str(tmp_path / "i")).examples
+    groups = [batch["image"].to_pylist() for batch in found.batches("all")]
+    assert len(groups) >= 12 and max(sum(map(len, images)) for images in groups) <= 6 * largest
+    assert sum(map(len, groups)) == 60
+
+
+def test_later_data_that_is_no_image_is_an_anomaly(tmp_path, run):
+    pq.write_table(pa.table({"image": [encoded(n) for n in range(8)]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [encoded(9), b"II*\0 a TIFF", b"", b"BM"]}), tmp_path / "b.parquet")
+    first, later = (
+        ParquetExampleGen(input_base=str(tmp_path / name), splits={"all": 1}).with_id(name[0])
+        for name in ("a.parquet", "b.parquet")
+    )
+    known = StatisticsGen(examples=first.outputs["examples"]).with_id("known")
+    found = StatisticsGen(examples=later.outputs["examples"]).with_id("found")
+    schema = SchemaGen(statistics=known.outputs["statistics"])
+    check = ExampleValidator(statistics=found.outputs["statistics"], schema=schema.outputs["schema"])
+    done = run(first, later, known, found, schema, check)
+    [anomaly] = done["ExampleValidator"].outputs["anomalies"].read().anomaly_info.values()
+    assert "expected PNG or JPEG images in at least 1 of the values, 3 of 4 are none" in anomaly.description
 
 
 def test_pixels_are_those_of_the_file_or_resized(tmp_path):
