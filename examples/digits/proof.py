@@ -85,7 +85,8 @@ def main() -> int:
             said = run["Pusher"].refusal or run["Pusher"].state.value
             print(f"run {run.id} pushed no model: {said}", file=sys.stderr)
             return 3
-        rows = run["ImageExampleGen"].outputs["examples"].read("eval").to_pylist()
+        examples: Any = run["ImageExampleGen"].outputs["examples"]
+        rows = examples.read("eval").to_pylist()
     digits = [row.pop("digit") for row in rows]
     files = [row.pop("file") for row in rows]
     answer = ask(pushed.properties["destination"], rows)
