@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -151,11 +152,15 @@ def _prepared(
 ) -> ServingModelExport:
     """The export with its signatures, in which the author's function is traced."""
 
-    def postprocess(outputs: dict[str, Any]) -> Any:
-        assert interface.postprocess is not None
-        with user_code("postprocess"):
-            return interface.postprocess(outputs)
+    postprocess = interface.postprocess
+    if postprocess is not None:
 
+        @functools.wraps(postprocess)
+        def told(outputs: dict[str, Any], own: Callable[[dict[str, Any]], Any] = postprocess) -> Any:
+            with user_code("postprocess"):
+                return own(outputs)
+
+        postprocess = told
     signatures = [_with_vocabulary(one, source) for one in interface.signatures]
     try:
         return ServingModelExport(
@@ -164,7 +169,7 @@ def _prepared(
             folder,
             output_names=names,
             signatures=signatures,
-            postprocess=postprocess if interface.postprocess is not None else None,
+            postprocess=postprocess,
         )
     except ValueError as error:
         if not signatures:

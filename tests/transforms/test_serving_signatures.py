@@ -244,6 +244,43 @@ def test_the_file_is_whole(made: Made) -> None:
         (made.folder / "before.pb").rename(made.folder / "fingerprint.pb")
 
 
+NAMES = keras.layers.StringLookup(vocabulary=LABELS, num_oov_indices=0, invert=True)
+
+
+def short(kinds: Any, table: Any) -> Any:
+    return table.lookup(NAMES(kinds))
+
+
+@pytest.mark.parametrize("how", ["a layer and a table of the function's surroundings", "a table that nothing holds"])
+def test_a_postprocess_with_tables(made: Made, loaded: Any, tmp_path: Path, how: str) -> None:
+    from headrace.transforms.keras_graph import export_serving_model
+
+    def made_table() -> Any:
+        letters = tf.lookup.KeyValueTensorInitializer(LABELS, [one[0] for one in LABELS])
+        return tf.lookup.StaticHashTable(letters, "?")
+
+    table = made_table() if how.startswith("a layer") else None
+    holder = [made_table()]
+
+    def named(outputs: dict[str, Any]) -> dict[str, Any]:
+        return {"letter": short(tf.argmax(outputs["kind"], 1), holder[0] if table is None else table)}
+
+    def export() -> None:
+        asked = [ServingSignature("letters")]
+        export_serving_model(made.model, made.transform, tmp_path / "model", signatures=asked, postprocess=named)
+
+    if table is None:
+        with pytest.raises(
+            ValueError, match="postprocess uses a TensorFlow table or variable"
+        ):
+            export()
+        return
+    export()
+    kinds = loaded.run("serving_default", rows())["kind"].argmax(1)
+    expected = [LABELS[kind][0].encode() for kind in kinds]
+    assert LoadedModel(tmp_path / "model").run("letters", rows())["letter"].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

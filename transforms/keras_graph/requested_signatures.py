@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 from headrace.transforms.feature_model import ModelInput, name_problems
+from headrace.transforms.keras_graph.graph_function import resources_of
+from headrace.transforms.keras_graph.lambda_source import Names
 from headrace.transforms.keras_graph.signature_inputs import METHODS, SignatureInputs, by_column, by_example, one_column
 from headrace.transforms.serving_signature import ServingSignature
 
@@ -70,6 +75,29 @@ class RequestedSignature:
             return {**self._finish(predict({name: columns[name] for name in self._columns})), **passed}
 
         return tf.function(serve, input_signature=[self.taken.specs], autograph=False)
+
+
+def captured_resources(function: Callable[..., Any], seen: set[Any] | None = None) -> list[Any]:
+    """Tables and variables that an author's function, and those of the author's that it names, has from outside of it.
+
+    A SavedModel has to track them by name: its graph only refers to them.
+    """
+    import tensorflow as tf
+    from tensorflow.python.ops.lookup_ops import LookupInterface
+
+    function, seen = inspect.unwrap(function), set() if seen is None else seen
+    if not isinstance(function, types.FunctionType) or function in seen:
+        return []
+    seen.add(function)
+    found: list[Any] = []
+    for value in Names(function).captured.values():
+        if isinstance(value, LookupInterface | tf.Variable):
+            found.append(value)
+        elif isinstance(value, keras.layers.Layer):
+            found += resources_of([value])
+        elif isinstance(value, types.FunctionType):
+            found += captured_resources(value, seen)
+    return found
 
 
 def _taken(asked: ServingSignature, inputs: Sequence[ModelInput]) -> SignatureInputs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 from headrace.transforms.keras_graph.graph_function import resources_of
-from headrace.transforms.keras_graph.requested_signatures import Postprocess, RequestedSignature
+from headrace.transforms.keras_graph.requested_signatures import Postprocess, RequestedSignature, captured_resources
 from headrace.transforms.keras_graph.saved_model import call_groups, columns_of, groups_of
 from headrace.transforms.keras_graph.saved_transform import SavedTransform, load_transform
 from headrace.transforms.keras_graph.signature_inputs import (
@@ -96,6 +96,7 @@ class ServingModelExport:
         needed = columns_of(specs, self._names)
         self.inputs = [one for column, one in saved.inputs.items() if column in needed]
         self._tracked = resources_of([model])
+        self._tracked_beside = [] if postprocess is None else captured_resources(postprocess)
 
         def predict(features: dict[str, Any]) -> dict[str, Any]:
             return named_outputs(model, model(_packed(model, features), training=False), output_names)
@@ -111,7 +112,7 @@ class ServingModelExport:
 
         groups, specs = self._saved.loaded.groups, self._saved.feature_specs
         root = tf.Module()
-        root.model = self._tracked
+        root.model, root.postprocess = self._tracked, self._tracked_beside
         # Not the loaded object: it would bring along the functions of labels.
         root.groups = [
             [group.function, group.resources]
@@ -136,7 +137,15 @@ class ServingModelExport:
         for one in self._requested:
             signatures[one.asked.name] = one.function(predict)
             defaults[one.asked.name] = one.taken.defaults
-        tf.saved_model.save(root, str(self._directory), signatures=signatures)
+        try:
+            tf.saved_model.save(root, str(self._directory), signatures=signatures)
+        except AssertionError as error:
+            if "untracked" not in str(error) or not self._requested:
+                raise
+            raise ValueError(
+                "postprocess uses a TensorFlow table or variable that a SavedModel cannot find: keep it, or the Keras "
+                "layer that has it, in a variable of the function's module"
+            ) from error
         methods = {one.asked.name: one.method for one in self._requested if one.method != METHODS["predict"]}
         state_in_file(self._directory, defaults, methods)
 
