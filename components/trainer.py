@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.components.training.pretrained import pretrained_problems
 from headrace.pipelines import (
     Examples,
     Function,
     HyperParameters,
     Input,
+    InputFiles,
     Model,
     Output,
     Schema,
@@ -44,6 +46,7 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = given.get(name)
         if isinstance(value, int) and value < 1:
             yield f"expected {name} of at least 1, received {value}", "leave it out, or give a positive number"
+    yield from pretrained_problems(given.get("pretrained"))
     yield from signature_problems(given.get("signatures") or ())
     if given.get("postprocess") is not None and not given.get("signatures"):
         yield (
@@ -77,6 +80,7 @@ def Trainer(
     label: str | dict[str, str] | None = None,
     weight: str | None = None,
     hyperparameters: dict[str, Any] | None = None,
+    pretrained: InputFiles | None = None,
     epochs: int = 1,
     batch_size: int = 512,
     seed: int = 0,
@@ -111,6 +115,9 @@ def Trainer(
             label.
         weight: Weight of a row: a raw column, or an output of `preprocessing_fn`.
         hyperparameters: Arguments for `build_model`.
+        pretrained: Keras files or SavedModels that `build_model` reads, by name: ``{"words": "models/words/**"}``. It
+            gets their local paths as its argument `pretrained`, a dict by name, and their content counts in the cache
+            key.
         epochs: Passes over the training split.
         batch_size: Rows of a step.
         seed: Of weights, shuffling and dropout.
@@ -171,7 +178,7 @@ def Trainer(
         mixed_precision=mixed_precision,
         interface=training.Interface(output_names, signatures or (), postprocess),
     )
-    given = training.Given(examples, transform_graph, schema, base_model)
+    given = training.Given(examples, transform_graph, schema, base_model, pretrained)
     source = training.feature_source(given, settings)
     model.link(
         transform_graph=transform_graph, schema=schema, examples=examples, weight=weight, train_split=train_split

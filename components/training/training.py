@@ -16,12 +16,14 @@ from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.fit import FitSettings, fit
 from headrace.components.training.fn_args import FnArgs
 from headrace.components.training.keras_file import save_keras
+from headrace.components.training.pretrained import local_paths
 from headrace.components.training.targets import check_no_leak, find_target
 from headrace.components.training.warm_start import save_weights, warm_start
 from headrace.components.user_code import user_code
 from headrace.pipelines import Examples, Model, Schema, TransformGraph, step_context, storage
 from headrace.pipelines.artifact import digest_of
 from headrace.pipelines.errors import DataError, PipelineError, Problem
+from headrace.pipelines.input_files import files_digest
 from headrace.transforms.keras_graph import LambdaError, SavedTransform, analyze_and_trace, load_transform
 from headrace.transforms.keras_graph.lambda_rules import lambdas_checked
 
@@ -34,6 +36,13 @@ class Given:
     transform_graph: TransformGraph | None
     schema: Schema | None
     base_model: Model | None
+    pretrained: Any = None
+
+    def hyperparameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are given, with the paths of what is pretrained."""
+        if not self.pretrained:
+            return dict(given)
+        return {**given, "pretrained": local_paths(self.pretrained, step_context().scratch)}
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def by_build_model(
 ) -> None:
     """Builds the model, trains it and exports it."""
     folder = output.path / "training"
-    model = _build(build_model, source, settings.hyperparameters)
+    model = _build(build_model, source, given.hyperparameters(settings.hyperparameters))
     source = source.for_model(model)
     if given.base_model is not None:
         warm_start(model, given.base_model)
@@ -228,6 +237,7 @@ def _checkpoint_folder(given: Given, build_model: Callable[..., Any], settings: 
     identity = digest_of(
         [
             [artifact.digest if artifact is not None else None for artifact in inputs],
+            files_digest(given.pretrained) if given.pretrained else None,
             FunctionRef.of(build_model).code_digest,
             FunctionRef.of(callbacks).code_digest if callbacks is not None else None,
             [settings.label, settings.weight, settings.hyperparameters, settings.early_stopping],
@@ -274,7 +284,7 @@ def by_run_fn(
         seed=settings.seed,
         train_steps=settings.train_steps,
         eval_steps=settings.eval_steps,
-        hyperparameters=settings.hyperparameters,
+        hyperparameters=given.hyperparameters(settings.hyperparameters),
         custom_config=custom_config,
         interface=settings.interface,
         source=source,

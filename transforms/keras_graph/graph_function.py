@@ -107,6 +107,9 @@ def resources_of(layers: Iterable[Any]) -> list[Any]:
     for layer in (inner for outer in layers for inner in outer._flatten_layers()):
         mine = [variable.value for variable in layer.variables]
         mine += [table] if hasattr(table := getattr(layer, "lookup_table", None), "resource_handle") else []
+        if isinstance(layer, keras.layers.TFSMLayer):
+            # The tables of the SavedModel that it loaded.
+            mine.append(layer._reloaded_obj)
         if not type(layer).__module__.startswith(PLAIN_LAYERS):
             # A layer of someone else's may own tables under any name.
             mine.append(layer)
