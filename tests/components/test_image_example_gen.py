@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,6 +105,27 @@ def test_a_table_names_files_or_has_their_bytes(folder, tmp_path):
     pq.write_table(table, tmp_path / "bytes.parquet")
     held = make(tmp_path / "b", input_base=str(tmp_path / "bytes.parquet")).examples
     assert held.digest == named.examples.digest
+
+
+def test_images_behind_a_url(folder, tmp_path):
+    remote = fsspec.filesystem("memory")
+    remote.put(str(folder / "images"), "/bucket/images", recursive=True)
+    remote.put(str(folder / "table.csv"), "/bucket/table.csv")
+    named = {"path_column": "photo", "splits": {"all": 1}}
+    for arguments in (
+        {"input_base": "{}/images", "label_column": "kind"},
+        {"input_base": "{}/images/*/*.png", "label_column": "kind"},
+        {"input_base": "{}/table.csv", "images": "{}/images", **named},
+    ):
+        digests = []
+        for place in (str(folder), "memory://bucket"):
+            given = {
+                name: value.format(place) if isinstance(value, str) else value for name, value in arguments.items()
+            }
+            digests.append(
+                make(tmp_path / f"{len(digests)}{len(given)}{given['input_base'][-3:]}", **given).examples.digest
+            )
+        assert digests[0] == digests[1]
 
 
 def test_a_missing_image_is_null_however_it_is_written(folder, tmp_path):
