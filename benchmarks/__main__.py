@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, list[str]] = {
     "csv_ingest": [],
     "statistics_pass": [],
     "transform_pass": [],
+    "transform_against_tft": [],
+    "tft_engine": [],
     "evaluate": [],
     "serve": [],
     "small_steps": [],
