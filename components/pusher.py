@@ -77,7 +77,9 @@ def Pusher(
 
     A Pusher that is given no `infra_blessing` gets an InfraValidator when the pipeline is built, one that is given no
     `skew_blessing` a SkewValidator: steps like any others, bound to the model and to the rows it was trained on. What
-    was pushed says in `assets.extra/headrace.json` what each gate said, or that it was switched off or left out.
+    was pushed says in `assets.extra/headrace.json` what each gate said, or that it was switched off or left out, and
+    from which artifacts, runs and code the model was made; `schema.pbtxt` beside it is the schema without the values
+    of sensitive columns. `headrace model show` reads both.
 
     Args:
         model: The exported model.
