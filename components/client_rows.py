@@ -23,6 +23,8 @@ from headrace.transforms.row_groups import RowGroup, read
 from headrace.transforms.serving.signatures import Signature, TensorInfo
 
 Instance = dict[str, Any]
+# What the Trainer writes beside a model that it exports: components/training/reference_rows.py.
+REFERENCE = "training/reference.parquet"
 
 # What stands for a missing value where neither the model nor the schema says otherwise: feature_model.missing_value.
 _MISSING: dict[str, Any] = {"float32": math.nan, "string": ""}
@@ -111,11 +113,14 @@ class ClientRows:
 
     Args:
         batch: The rows.
-        stated: The raw columns as the model takes them, by name; of others the Arrow type tells.
+        stated: The raw columns as the model takes them, by name.
+        typed: Of which type each is in a tf.Example; of others the Arrow type tells.
     """
 
-    def __init__(self, batch: pa.RecordBatch, stated: Mapping[str, ModelInput]) -> None:
-        self.batch, self.stated = batch, stated
+    def __init__(
+        self, batch: pa.RecordBatch, stated: Mapping[str, ModelInput], typed: Mapping[str, ModelInput] | None = None
+    ) -> None:
+        self.batch, self.stated, self.typed = batch, stated, typed or {}
 
     def columns(self) -> list[str]:
         return list(self.batch.schema.names)
@@ -144,8 +149,7 @@ class ClientRows:
 
     def _column(self, name: str) -> ModelInput:
         arrow_type = self.batch.schema.field(name).type
-        stated = self.stated.get(name)
-        dtype = stated.dtype if stated is not None else feature_model.keras_dtype(arrow_type)
+        dtype = self.typed[name].dtype if name in self.typed else feature_model.keras_dtype(arrow_type)
         # What is missing is left out: this only fills the place that it had in the column.
         missing: Any = (_MISSING | {"int64": 0, "bool": False})[dtype]
         return ModelInput(name, dtype, (None,) if feature_model.is_list(arrow_type) else (), True, missing)
@@ -169,7 +173,10 @@ def client_rows(
     batch = _first([RowGroup(*group) for group in examples.row_groups(chosen)], rows)
     if batch is None:
         raise DataError(f"the split {chosen!r} has no rows to send to the model", "name another with split=")
-    return ClientRows(batch, stated_inputs(model, schema, examples))
+    stated = stated_inputs(model, schema, examples)
+    # Headrace's own export takes a column of whole numbers with missing ones as floats. One that a run_fn wrote by
+    # itself has what its author read from the schema.
+    return ClientRows(batch, stated, stated if (model.path / REFERENCE).exists() else {})
 
 
 def _first(groups: Sequence[RowGroup], rows: int) -> pa.RecordBatch | None:

@@ -109,7 +109,8 @@ def _unequal(expected: np.ndarray, received: np.ndarray, wanted: Expected) -> np
     one, other = expected.astype(np.float64), received.astype(np.float64)
     with np.errstate(invalid="ignore"):
         close = np.isfinite(one) & (np.abs(one - other) <= wanted.absolute + wanted.relative * np.abs(one))
-    return ~(close | (one == other) | (np.isnan(one) & np.isnan(other)))
+    different: np.ndarray = ~(close | (one == other) | (np.isnan(one) & np.isnan(other)))
+    return different
 
 
 def _text(value: Any) -> bytes:

@@ -14,12 +14,17 @@ from headrace.components.skew.calls import calls
 from headrace.components.skew.comparison import Difference, Expected, differences, feature, prediction
 from headrace.components.skew.edges import Edges
 from headrace.components.skew.serving_process import Answers, ServingFailed, ask
+from headrace.components.skew.stored_rows import StoredRows
 from headrace.components.training.reference_rows import FILE, ReferenceRows
 from headrace.pipelines import Examples, Model, TransformGraph, step_context, storage
 from headrace.pipelines.errors import ArtifactError, DataError
 from headrace.transforms.keras_graph import load_transform
 
 FEATURES = "transform_features"
+NO_PREDICTIONS = (
+    "the model's run_fn wrote the SavedModel by itself, so predictions were compared alone with in batches only: "
+    "fn_args.export(model) keeps those of the training"
+)
 # The signatures that give the model's outputs as its training had them.
 OF_TRAINING = ("serving_default", "serving_examples")
 
@@ -39,7 +44,7 @@ class Validation:
     """
 
     model: Model
-    reference: ReferenceRows
+    reference: ReferenceRows | StoredRows
     chosen: np.ndarray
     instances: list[Instance]
     edges: Edges
@@ -47,22 +52,27 @@ class Validation:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: Model, examples: Examples, rows: int, single_rows: int, with_edges: bool) -> Validation | None:
-        """Reads the reference rows of a model and the same rows of the raw examples; None where it keeps none.
+    def of(cls, model: Model, examples: Examples, rows: int, single_rows: int, with_edges: bool) -> Validation:
+        """Reads the rows that a model keeps of its training and the same rows of the raw examples.
+
+        Where it keeps none, its run_fn wrote the SavedModel by itself: features are then those that Transform stored,
+        and of predictions it is asked whether a row alone and in a batch has the same.
 
         Raises:
             DataError: The model was trained on other examples.
         """
         _check_examples(model, examples)
         file = model.path / "training" / FILE
-        if not file.exists():
-            return None
-        reference = ReferenceRows(file)
+        reference = ReferenceRows(file) if file.exists() else StoredRows(model, examples, rows)
         chosen = _spread(len(reference), rows)
         found = rows_at(
             examples, [reference.split[i] for i in chosen], [reference.row[i] for i in chosen], reference.inputs
         )
-        graph, warnings = _transform_graph(model) if with_edges else (None, [])
+        graph, warnings = None, []
+        if isinstance(reference, StoredRows):
+            warnings.append(NO_PREDICTIONS)
+        elif with_edges:
+            graph, warnings = _transform_graph(model)
         edges = Edges()
         if graph is not None and found:
             edges = Edges.of(load_transform(graph.path), max(found, key=len), list(reference.specs))
@@ -101,15 +111,18 @@ class Validation:
         sent = answers[signature]
         is_features = signature == FEATURES
         expected = self._features if is_features else self._predictions if signature in OF_TRAINING else {}
+        if isinstance(self.reference, StoredRows):
+            # The signature is the author's: it may give fewer features than Transform made, as without the label.
+            expected = {name: one for name, one in expected.items() if name in sent["batches"]}
         # Where training has no predictions, of edges and of other signatures, a row alone must give what it gives
         # among others.
-        known = len(self.instances) if is_features else self.data_rows if expected else 0
+        known = 0 if not expected else len(self.instances) if is_features else self.data_rows
         every, alone = np.arange(known), np.flatnonzero(self.single < known)
         found = [
             *differences(signature, "batches", _at(sent["batches"], every), expected, every),
             *differences(signature, "single", _at(sent["single"], alone), expected, self.single[alone]),
         ]
-        if not is_features and len(alone) < len(self.single):
+        if len(alone) < len(self.single):
             others = np.flatnonzero(self.single >= known)
             among = {name: prediction(values) for name, values in sent["batches"].items()}
             found += differences(signature, "single", _at(sent["single"], others), among, self.single[others])
@@ -142,8 +155,15 @@ class Validation:
     def passed(self) -> str:
         """What is said of a model that serves what it was trained to."""
         names = ", ".join(self.signatures())
+        if not names:
+            return "nothing was compared: no signature takes the examples' columns, or tf.Examples of them"
         edges = f" and {len(self.edges.names)} at the edges" if self.edges.names else ""
-        return f"serving gives what training saw: {self.data_rows:,} rows{edges}, by {names}"
+        what = "serving gives what training saw"
+        if isinstance(self.reference, StoredRows):
+            what = "serving gives alone what it gives in batches"
+            if self.reference.specs and FEATURES in self._answers:
+                what = "serving gives the features that training read, and predictions alone as in batches"
+        return f"{what}: {self.data_rows:,} rows{edges}, by {names}"
 
     def said(self, one: Difference) -> str:
         """A difference in one sentence."""
@@ -164,7 +184,8 @@ class Validation:
         else:
             where = f"the row with {self.edges.names[one.row - self.data_rows]}"
         spec = self.reference.specs.get(one.output)
-        hidden = spec is not None and bool({*spec.columns} & self._sensitive)
+        columns = set(self.reference.inputs) if spec is None or not spec.columns else {*spec.columns}
+        hidden = one.output not in self._predictions and bool(columns & self._sensitive)
         values = ("(sensitive)", "(sensitive)") if hidden else (_shown(one.expected), _shown(one.received))
         return {
             "signature": one.signature,

@@ -259,12 +259,28 @@ def test_other_examples_are_refused(made, tmp_path):
         judged(made.model, other, tmp_path / "out")
 
 
-def test_without_reference_rows_it_says_so(made, tmp_path):
+def without_reference(model: Model) -> Model:
+    """As a run_fn leaves it that writes the SavedModel by itself."""
+    (model.path / "training" / FILE).unlink()
+    return committed(model)
+
+
+def test_without_reference_rows_the_stored_features_are_compared(made, tmp_path):
     shutil.copytree(made.model.path, tmp_path / "model")
-    (tmp_path / "model" / "training" / FILE).unlink()
     model = Model(str(tmp_path / "model"))
-    verdict = judged(committed(model), made.raw, tmp_path / "out")
-    assert verdict["blessed"] and verdict["reason"].startswith("skew: nothing was compared")
+    model.links = dict(made.model.links)
+    result = SkewValidator.call(
+        out_dir=tmp_path / "out", model=without_reference(model), examples=made.raw, rows=200, single_rows=10
+    )
+    assert result.blessing.blessed and "gives the features that training read" in result.blessing.reason
+    assert "predictions were compared alone with in batches only: fn_args.export(model)" in result.warnings[0]
+
+
+def test_without_reference_rows_a_fault_of_the_features_is_refused(made, tmp_path):
+    model = without_reference(served_with(made, tmp_path, "constant"))
+    verdict = judged(model, made.raw, tmp_path / "out", rows=200, single_rows=10)
+    assert not verdict["blessed"]
+    assert {(one["signature"], one["output"]) for one in verdict["differences"]} == {("transform_features", "scaled")}
 
 
 def test_the_verdict_is_json_and_has_no_sensitive_value(made, tmp_path):

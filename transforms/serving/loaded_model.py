@@ -6,6 +6,7 @@ Measured on the flights example (20 inputs, 2 cores): one row takes 0.23 ms this
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,10 @@ from headrace.transforms.serving.signatures import SERVE_TAG, Signature, read_sa
 from numpy.typing import NDArray
 
 # What TensorFlow says of `tf.py_function` and `tf.numpy_function` where nothing of its Python is.
-_NO_PYTHON = "Missing py trampoline. Most likely, it is a link error."
+_NO_PYTHON = re.compile(
+    r"Missing py trampoline\. [^.]*\.|No OpKernel was registered to support Op '(Eager)?PyFunc'.*",
+    re.DOTALL,
+)
 _CALLS_PYTHON = "it calls back into Python (tf.py_function, tf.numpy_function): a server has none of the author's code"
 Arrays = dict[str, NDArray[Any]]
 
@@ -124,7 +128,7 @@ def _array(value: Any) -> NDArray[Any]:
 
 def message_of(error: BaseException) -> str:
     """The first lines of an error of TensorFlow's, without the trace of the graph's nodes."""
-    text = str(getattr(error, "message", None) or error).strip().replace(_NO_PYTHON, _CALLS_PYTHON)
+    text = _NO_PYTHON.sub(_CALLS_PYTHON, str(getattr(error, "message", None) or error).strip())
     for marker in ("\n\nOriginal stack trace", "\nErrors may have originated", "\n\t ["):
         text = text.partition(marker)[0]
     text = text.split("\n  (1) ")[0]
