@@ -59,7 +59,7 @@ def _told(kind: str, uri: str, digest: str, manifest: Manifest | None) -> dict[s
 def schema_text(model: Model) -> bytes | None:
     """The schema that a model names, as text, without the values of columns marked sensitive; None without one."""
     link = model.links.get("schema")
-    if not _is_link(link):
+    if not isinstance(link, Mapping) or not _is_link(link):
         return None
     try:
         schema = Schema.open(link["uri"]).read()
@@ -76,7 +76,8 @@ def schema_text(model: Model) -> bytes | None:
     kept = [domain for domain in schema.string_domain if domain.name in shared]
     del schema.string_domain[:]
     schema.string_domain.extend(kept)
-    return text_format.MessageToString(schema, as_utf8=True).encode()
+    text: str = text_format.MessageToString(schema, as_utf8=True)
+    return text.encode()
 
 
 def _without_values(feature: Any) -> None:

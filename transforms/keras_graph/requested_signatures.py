@@ -166,7 +166,7 @@ def _of_method(asked: ServingSignature, outputs: dict[str, Any]) -> dict[str, An
 def _chosen(asked: ServingSignature, outputs: Mapping[str, Any]) -> str:
     if asked.output is None and len(outputs) == 1:
         return next(iter(outputs))
-    if asked.output not in outputs:
+    if asked.output is None or asked.output not in outputs:
         got = "none" if asked.output is None else repr(asked.output)
         raise ValueError(
             f"signature {asked.name!r}: expected output= to name one of {', '.join(outputs)}, received {got}"
