@@ -20,6 +20,7 @@ from headrace.transforms.row_groups import RowGroup
 POOL_ROWS = 262_144
 POOL_BYTES = 128 << 20
 STACK_BYTES = 16 << 20
+WAITING_BYTES = 256 << 20
 
 Structure = Any
 """What Keras takes: (features,), (features, label) or (features, label, weight); arrays of one number of rows."""
@@ -149,7 +150,8 @@ class BatchStream:
             signature = map_arrays(lambda array: tf.TensorSpec((None, None, *array.shape[1:]), _tf_dtype(array)), none)
         data = tf.data.Dataset.from_generator(stacks, output_signature=signature).prefetch(1).unbatch()
         # Of something endless, `take` knows how much it takes.
-        return data.repeat().take(self.steps).prefetch(8)
+        waiting = min(8, max(1, WAITING_BYTES // max(1, self.batch_size * self.row_bytes)))
+        return data.repeat().take(self.steps).prefetch(waiting)
 
 
 def map_arrays(function: Callable[[np.ndarray], Any], structure: Structure) -> Structure:

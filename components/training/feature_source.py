@@ -86,10 +86,22 @@ class FeatureSource:
         Raises:
             KeyError: There is no such split.
         """
-        row_bytes = sum(8 * self.transform.feature_specs[name].values for name in self.features)
         return BatchStream(
-            self.groups(split), self.read, self.schema, self.expand, batch_size, most_steps, shuffle, seed, row_bytes
+            self.groups(split),
+            self.read,
+            self.schema,
+            self.expand,
+            batch_size,
+            most_steps,
+            shuffle,
+            seed,
+            self.row_bytes,
         )
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes as the model gets it: a bag of 50,000 words is stored small, and is wide there."""
+        return max(1, sum(8 * self.transform.feature_specs[name].values for name in self.features))
 
     def read(self, group: RowGroup) -> pa.RecordBatch:
         """A row group's features, labels and weight as they are stored."""

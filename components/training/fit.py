@@ -16,6 +16,7 @@ from headrace.pipelines import step_context
 from headrace.pipelines.errors import PipelineError, Problem
 
 EVAL_BATCH = 8192
+EVAL_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _validation(source: FeatureSource, settings: FitSettings) -> BatchStream | N
         return None
     if settings.eval_steps is not None:
         return source.stream(settings.eval_split, settings.batch_size, most_steps=settings.eval_steps)
-    return source.stream(settings.eval_split, max(settings.batch_size, EVAL_BATCH))
+    most = min(EVAL_BATCH, EVAL_BYTES // source.row_bytes)
+    return source.stream(settings.eval_split, max(settings.batch_size, most))
 
 
 def _callbacks(series: Series, settings: FitSettings, stream: BatchStream, start: Checkpoint | None) -> list[Any]:

@@ -27,7 +27,7 @@ _DESCRIBED = b"headrace.reference"
 # Rows of all splits together, and from how many row groups of a split: reading them all would cost an epoch.
 ROWS = 10_000
 GROUPS = 8
-_BATCH = 8_192
+_BATCH, _BATCH_BYTES = 8_192, 256 << 20
 
 
 def record(predict: Any, source: FeatureSource, splits: list[str], folder: Path, rows: int = ROWS) -> Path | None:
@@ -79,8 +79,9 @@ def _piece(
 ) -> pa.Table:
     stored = source.read(group).take(pa.array(chosen))
     outputs: dict[str, list[np.ndarray]] = {}
-    for start in range(0, stored.num_rows, _BATCH):
-        features = source.expand(stored.slice(start, _BATCH))[0]
+    at_once = max(1, min(_BATCH, _BATCH_BYTES // source.row_bytes))
+    for start in range(0, stored.num_rows, at_once):
+        features = source.expand(stored.slice(start, at_once))[0]
         for name, values in predict(features).items():
             outputs.setdefault(name, []).append(np.asarray(values))
     columns: dict[str, pa.Array] = {

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 import pytest
 import tensorflow as tf
 from headrace.components import Evaluator, Importer, Trainer, Transform
+from headrace.components.training.feature_source import FeatureSource
 from headrace.components.training.pretrained import pretrained_problems
+from headrace.components.training.reference_rows import ReferenceRows
 from headrace.pipelines import Examples, Pipeline, Schema, TransformGraph
 from headrace.pipelines.errors import DataError
 from headrace.transforms.keras_graph import load_transform
@@ -31,7 +33,7 @@ from tests.small_multimodal import (
     rows,
     save_word_vectors,
 )
-from tests.small_training import Made, assert_equal_weights, write_examples, write_schema
+from tests.small_training import Made, assert_equal_weights, history, write_examples, write_schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -241,3 +243,27 @@ def test_files_that_would_not_count_are_refused(made: Made, pretrained: Path, tm
     ):
         assert said in " ".join(fix + what for what, fix in pretrained_problems(given))
     assert not [*pretrained_problems({"words": str(pretrained / "words.keras")}), *pretrained_problems(None)]
+
+
+def test_how_much_of_wide_features_is_held_at_once_changes_nothing(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = train(made, tmp_path / "usual", epochs=1)
+    sizes = []
+    for name in ("fit.EVAL_BYTES", "reference_rows._BATCH_BYTES", "batch_stream.WAITING_BYTES"):
+        monkeypatch.setattr(f"headrace.components.training.{name}", 1 << 19)
+    stream = FeatureSource.stream
+
+    def watched(source: FeatureSource, split: str, batch_size: int, **how: Any) -> Any:
+        sizes.append(batch_size)
+        return stream(source, split, batch_size, **how)
+
+    monkeypatch.setattr(FeatureSource, "stream", watched)
+    bounded = train(made, tmp_path / "bounded", epochs=1)
+    assert sizes[0] == 64 < sizes[1] < 800, "the rows of an evaluation at once, fewer as they are wider"
+    assert_equal_weights(usual, bounded)
+    one, other = (history(model)["epochs"][0] for model in (usual, bounded))
+    assert one == pytest.approx(other, rel=1e-6)
+    first, second = (ReferenceRows(model.path / "training" / "reference.parquet") for model in (usual, bounded))
+    for name, values in first.predictions().items():
+        np.testing.assert_allclose(second.predictions()[name], values, rtol=1e-6)
