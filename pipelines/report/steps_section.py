@@ -91,7 +91,10 @@ def verdict(data: ReportData, privacy: Privacy) -> Verdict:
     if data.state == "interrupted":
         return Verdict("bad", "Interrupted", "Run it again: it goes on from what succeeded.")
     if refused or data.state == "not_blessed":
-        return Verdict("no", "Not blessed", " ".join(privacy.text(str(step.refusal)) for step in refused[:2]))
+        said = list(dict.fromkeys(str(step.refusal) for step in refused))
+        # What pushes says again what each gate said.
+        whole = [one for one in said if not any(one != other and one in other for other in said)]
+        return Verdict("no", "Not blessed", " ".join(privacy.text(one) for one in whole[:2]))
     if data.state == "running":
         return Verdict("plain", "Running", "")
     pushed = next((artifact for _, artifact in data.made(PushedModel)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -20,8 +21,19 @@ from headrace.components import (
     Transform,
 )
 from headrace.components.gates import LEFT_OUT
-from headrace.components.pusher import Filesystem
-from headrace.pipelines import Examples, Input, Model, Output, Pipeline, PipelineError, PipelineParameter, component
+from headrace.components.pusher import RECEIPT, Filesystem
+from headrace.pipelines import (
+    Blessing,
+    Examples,
+    InfraBlessing,
+    Input,
+    Model,
+    Output,
+    Pipeline,
+    PipelineError,
+    PipelineParameter,
+    component,
+)
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.plan import Plan, Step
 from headrace.pipelines.recorded_step import RecordedStep
@@ -222,6 +234,64 @@ def test_a_gate_is_where_its_pusher_is_but_takes_what_it_needs():
     where = {"image": "repo/serving:1", "secrets": {"TOKEN": "s/key"}, "node_selector": {"pool": "a"}}
     plan = plan_of(*steps, transform, made, pusher(made).with_settings(**where, memory="64Mi", retries=3, cache=False))
     assert plan.step("SkewValidator").settings.to_json() == where == plan.step("InfraValidator").settings.to_json()
+
+
+def test_a_gate_that_refuses_says_why_in_one_line_and_does_so_again(tmp_path, run, exported, verdict):
+    """A model that no TensorFlow can load; its Evaluator liked it."""
+    taken = Importer(source_uri=exported(tmp_path / "model", "no graph"), artifact_type=Model)
+    blessing = Importer(source_uri=verdict(tmp_path / "yes", True, "auc is 0.8"), artifact_type=Blessing).with_id(
+        "Liked"
+    )
+    steps = (
+        taken,
+        blessing,
+        Pusher(
+            model=taken.outputs["result"],
+            model_blessing=blessing.outputs["result"],
+            push_destination=Filesystem(str(tmp_path / "serving")),
+        ),
+    )
+    for state in ("not_blessed", "cached"):
+        found = run(*steps, report=True)
+        assert found.exit_code == 3 and found["InfraValidator"].state.value == state
+        reason = found["InfraValidator"].refusal
+        assert reason.startswith("infrastructure: ") and "a file that cannot be parsed" in reason
+        assert found["Pusher"].refusal == reason == found["Pusher"].results["verdict"]
+        assert len(reason.splitlines()) == 1 and not (tmp_path / "serving").exists()
+        assert Path(found.report).read_text().count("a file that cannot be parsed") >= 1
+
+
+def test_what_was_pushed_says_what_its_gates_said(tmp_path, run, exported, verdict):
+    def pushed(name: str, **options: Any) -> dict[str, Any]:
+        model = Importer(source_uri=exported(tmp_path / name, name), artifact_type=Model)
+        serving = tmp_path / "serving" / name
+        steps = [
+            model,
+            Pusher(
+                model=model.outputs["result"],
+                without_blessing=True,
+                **options,
+                push_destination=Filesystem(str(serving)),
+            ),
+        ]
+        if "infra_blessing" in options:
+            steps.append(options["infra_blessing"].producer)
+        found = run(*steps)
+        assert found.exit_code == 0, found["Pusher"].error
+        gates = json.loads((serving / "1" / RECEIPT).read_text())["gates"]
+        assert found["Pusher"].outputs["pushed_model"].read()["gates"] == gates
+        said = [
+            f"pushed without the {gate} gate: " for gate, one in gates.items() if one["reason"].startswith("left out")
+        ]
+        assert sum(warning.startswith(tuple(said)) for warning in found["Pusher"].warnings) == len(said)
+        return gates
+
+    off = {"passed": False, "reason": "switched off in the pipeline's code"}
+    assert pushed("off", skew_gate=False, infra_gate=False) == {"infra": off, "skew": off}
+    agrees = Importer(source_uri=verdict(tmp_path / "v", True, "answers", InfraBlessing), artifact_type=InfraBlessing)
+    gates = pushed("given", infra_blessing=agrees.with_id("Agrees").outputs["result"])
+    assert gates["infra"] == {"passed": True, "reason": "answers"}
+    assert not gates["skew"]["passed"] and gates["skew"]["reason"].startswith("left out: its model comes of Importer")
 
 
 FUNCTION = """
