@@ -1,4 +1,4 @@
-"""The examples in the public docstrings of the data passes, statistics, schema and validation run as written."""
+"""The examples in the public docstrings of the data passes, statistics, schema, layers and bootstrap run as written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MODULES = (
     *("row_groups", "passes", "feature_model", "moments", "quantiles", "distinct", "value_counts", "number_counts"),
     *("statistics.summarizer", "statistics.proto", "schema.tags", "schema.infer", "schema.merge", "schema.inputs"),
     *("validation.validate", "validation.rows", "validation.distances"),
+    *("layers.present", "layers.join_modalities", "metrics.bootstrap"),
 )
 
 
