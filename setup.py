@@ -71,7 +71,16 @@ setup(
         # A pipeline root or a data set in an object store.
         "s3": ["s3fs>=2025.3,<2027"],
         "gcs": ["gcsfs>=2025.3,<2027"],
-        "tft": [*DATA, "tensorflow-transform>=1.21,<1.22"],
+        # A TFX user's modules and TFRecord files. tfx-bsl reads tf.Examples, and has what trainer modules import.
+        "tft": [
+            *DATA,
+            "google-crc32c>=1.5,<2",
+            "keras>=3.14,<4",
+            "tensorflow>=2.20,<2.22",
+            "tensorflow-transform>=1.21,<1.22",
+            "tf-keras>=2.20,<2.22",
+            "tfx-bsl>=1.21,<1.22",
+        ],
         # KFP's client, and Kubernetes' for Argo; compiling needs neither.
         "argo": ["kubernetes>=30.1,<37"],
         "kfp": ["kfp>=2.14,<3", "kfp-server-api>=2.14,<3"],
