@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -60,6 +61,7 @@ def ask(saved_model: Path, calls: Sequence[Call], single: Sequence[int], scratch
     )
     rows = {len(values) for call in calls for values in call.feeds.values()}
     asked = {
+        "packages": _packages("numpy", "tensorflow"),
         "saved_model": str(saved_model),
         "rows": rows.pop() if rows else 0,
         "single": list(single),
@@ -79,7 +81,7 @@ def ask(saved_model: Path, calls: Sequence[Call], single: Sequence[int], scratch
     program = Path(probe.__file__).parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [sys.executable, "-I", str(program), *map(str, (request, arrays, response, answers))],
+        [sys.executable, "-I", "-S", str(program), *map(str, (request, arrays, response, answers))],
         # As a server on a machine without an accelerator; the training may be using the one that there is.
         env=environment | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
@@ -100,3 +102,9 @@ def ask(saved_model: Path, calls: Sequence[Call], single: Sequence[int], scratch
         signature, how, output = key.split("/", 2)
         made[signature][how][output] = values
     return made
+
+
+def _packages(*names: str) -> list[str]:
+    """The folders in which packages are installed."""
+    found = [importlib.util.find_spec(name) for name in names]
+    return sorted({str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None})

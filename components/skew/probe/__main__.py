@@ -1,24 +1,28 @@
 """Serves a SavedModel with TensorFlow alone: sends arrays to its signatures, in batches and row by row.
 
-`python -I FOLDER REQUEST.json REQUEST.npz RESPONSE.json RESPONSE.npz`, where FOLDER is this one. It imports nothing of
-Headrace's or the author's, and no Python of TensorFlow's: the graph is run by TensorFlow's C library, as in a server.
+`python -I -S FOLDER REQUEST.json REQUEST.npz RESPONSE.json RESPONSE.npz`, where FOLDER is this one. It imports nothing
+of Headrace's or the author's, and no Python of TensorFlow's: its C library runs the graph, as in a server.
+Without `site` nothing of what is installed runs as it starts; where NumPy and TensorFlow are, the request says.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from arrays_file import read, write  # type: ignore[import-not-found]  # beside this file
-from saved_model_session import SavedModelFailed, SavedModelSession  # type: ignore[import-not-found]
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def main(request: str, arrays: str, response: str, answers: str) -> None:
     """Reads the request and writes the answers."""
     with open(request, encoding="utf-8") as file:  # noqa: PTH123 (no more imports than needed)
         asked = json.load(file)
+    sys.path.extend(asked["packages"])
+    from arrays_file import read, write  # type: ignore[import-not-found]  # beside this file
+    from saved_model_session import SavedModelFailed  # type: ignore[import-not-found]
+
     said: dict[str, Any] = {"error": ""}
     made: dict[str, np.ndarray] = {}
     try:
@@ -31,6 +35,8 @@ def main(request: str, arrays: str, response: str, answers: str) -> None:
 
 
 def _answers(asked: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from saved_model_session import SavedModelFailed, SavedModelSession
+
     session = SavedModelSession(asked["saved_model"])
     made = {}
     for call in asked["calls"]:
@@ -48,6 +54,8 @@ def _answers(asked: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, 
 
 
 def _run(session: Any, feeds: dict[str, np.ndarray], call: dict[str, Any], rows: slice) -> dict[str, np.ndarray]:
+    from saved_model_session import SavedModelFailed
+
     fetches = call["fetches"]
     found = session.run({tensor: values[rows] for tensor, values in feeds.items()}, list(fetches.values()))
     for name, values in zip(fetches, found):
@@ -59,6 +67,9 @@ def _run(session: Any, feeds: dict[str, np.ndarray], call: dict[str, Any], rows:
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
     """Pieces of rows, one below the other."""
+    import numpy as np
+    from saved_model_session import SavedModelFailed
+
     widest = max(piece.shape[1:] for piece in pieces)
     if any(piece.shape[1:] != widest for piece in pieces):
         raise SavedModelFailed(f"an output has rows of several shapes: {pieces[0].shape[1:]} and {widest}")
