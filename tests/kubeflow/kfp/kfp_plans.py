@@ -63,6 +63,10 @@ def flights() -> Plan:
     return load_plan(str(ROOT / "examples" / "flights" / "pipeline.py"), root=str(ROOT))
 
 
+def bird_strikes() -> Plan:
+    return load_plan(str(ROOT / "examples" / "bird_strikes" / "pipeline.py"), root=str(ROOT))
+
+
 def digits() -> Plan:
     return load_plan(str(ROOT / "examples" / "digits" / "pipeline.py"), root=str(ROOT))
 

@@ -28,6 +28,7 @@ from tests.kubeflow.kfp.kfp_plans import (
     NEWEST,
     OLD_SETTINGS,
     ROOT,
+    bird_strikes,
     digits,
     documents,
     flights,
@@ -46,6 +47,7 @@ EVERYTHING = replace(
 )
 GOLDEN: dict[str, Callable[[], str]] = {
     "flights": lambda: compile_kfp(flights(), DEPLOYMENT),
+    "bird_strikes": lambda: compile_kfp(bird_strikes(), DEPLOYMENT),
     "digits": lambda: compile_kfp(digits(), DEPLOYMENT),
     "ports": lambda: compile_kfp(ports(), DEPLOYMENT),
     "settings-2.0.5": lambda: compile_kfp(one_step(**OLD_SETTINGS), DEPLOYMENT),
