@@ -110,7 +110,12 @@ def _is_for_tft(preprocessing_fn: Function) -> bool:
     """Whether it calls `tft.*`, by its source and that of what it calls in the project."""
     from headrace.components.tfx.module_imports import located, uses_transform
 
-    return uses_transform(*located(preprocessing_fn))
+    try:
+        found = located(preprocessing_fn)
+    except PipelineError:
+        # Defined inside another function, as in a unit test by `Transform.call`: a pipeline has none that can be.
+        return False
+    return uses_transform(*found)
 
 
 def _traced(

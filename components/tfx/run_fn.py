@@ -13,6 +13,7 @@ from headrace.components.tfx.module_imports import ModuleImports, located
 from headrace.components.tfx.tf_records import write_tf_records
 from headrace.components.training.fn_args import FnArgs
 from headrace.pipelines import Examples
+from headrace.pipelines.errors import PipelineError
 
 _READERS = {"TFRecordDataset", "make_batched_features_dataset"}
 
@@ -25,7 +26,11 @@ def as_tfx_passes(
     TFX's modules repeat their data without end, so they are always given steps: by default those of the epochs that the
     pipeline asks for, in batches of its size. A module that reads TFRecord files by itself gets its splits as such.
     """
-    ref, root = located(run_fn)
+    try:
+        ref, root = located(run_fn)
+    except PipelineError:
+        # Defined inside another function, as in a unit test by `Trainer.call`: a pipeline has no such run_fn.
+        return fn_args
     imports = ModuleImports.of([ref], root)
     if not imports.legacy:
         return fn_args
