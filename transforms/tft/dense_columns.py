@@ -11,6 +11,9 @@ from typing import Any
 import tensorflow as tf
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.tft.raw_examples import RawExamples, is_stated
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+_INT32 = schema_pb2.TensorRepresentation.RowPartitionDType.INT32
 
 
 def as_transform_takes(
@@ -35,7 +38,9 @@ def _tensor(value: Any, one: ModelInput, examples: RawExamples) -> Any:
     present = _present(column, one)
     values = tf.cast(tf.boolean_mask(column, present), dtype)
     if kind == "ragged_tensor":
-        return tf.RaggedTensor.from_row_lengths(values, tf.reduce_sum(tf.cast(present, tf.int64), axis=1))
+        ragged = tf.RaggedTensor.from_row_lengths(values, tf.reduce_sum(tf.cast(present, tf.int64), axis=1))
+        is_narrow = representation.ragged_tensor.row_partition_dtype == _INT32
+        return ragged.with_row_splits_dtype(tf.int32) if is_narrow else ragged
     # Values begin at column 0, as those of a tf.Example do.
     places = tf.cumsum(tf.cast(present, tf.int64), axis=1, exclusive=True)
     rows = tf.where(present)[:, 0]

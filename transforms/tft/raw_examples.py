@@ -37,7 +37,7 @@ class RawExamples:
         >>> text = 'feature { name: "x" type: FLOAT value_count { min: 1 max: 1 } }'
         >>> raw = RawExamples.of(text_format.Parse(text, schema_pb2.Schema()))
         >>> raw.lists(pa.record_batch({"x": [1.5, None]})).column("x").to_pylist()
-        [[1.5], []]
+        [[1.5], None]
     """
 
     inputs: Mapping[str, ModelInput]
@@ -59,8 +59,7 @@ class RawExamples:
         types = {feature.name: _TYPES[feature.type] for feature in schema.feature if feature.name in inputs}
         representations = {}
         for name, representation in found.items():
-            kind = representation.WhichOneof("kind")
-            column = getattr(representation, kind).column_name if kind in _ONE_COLUMN else None
+            kind, column = representation.WhichOneof("kind"), _column_of(representation)
             if column != name:
                 raise ValueError(
                     f"the schema's tensor representation {name!r} is a {kind} of "
@@ -102,6 +101,7 @@ class RawExamples:
             column = column.cast(column.type.value_type)
         if is_list(column.type):
             lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+            missing = column.is_null() if column.null_count else None
             values = plain_values(column.flatten())
             if values.null_count:
                 raise ValueError(
@@ -111,11 +111,13 @@ class RawExamples:
         else:
             values, present = self._present(plain_values(column), one)
             lengths = np.ones(len(column), np.int64) if present is None else present.astype(np.int64)
+            # Null, not empty: that is what TFX's adapter puts a default value for.
+            missing = None if present is None else pa.array(~present)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         kind = _VALUES[self.dtypes[one.name]]
         if pa.types.is_large_binary(kind) and pa.types.is_string(values.type):
             values = values.cast(pa.large_string())
-        return pa.LargeListArray.from_arrays(pa.array(offsets), values.cast(kind, safe=False))
+        return pa.LargeListArray.from_arrays(pa.array(offsets), values.cast(kind, safe=False), mask=missing)
 
     def _present(self, values: pa.Array, one: ModelInput) -> tuple[pa.Array, np.ndarray | None]:
         """The values that are there, and which rows have one; None for all."""
@@ -137,7 +139,14 @@ class RawExamples:
         return values.filter(present), present.to_numpy(zero_copy_only=False)
 
 
-_ONE_COLUMN = ("dense_tensor", "varlen_sparse_tensor", "ragged_tensor")
+def _column_of(representation: Any) -> str | None:
+    """The one column that a tensor is made of; None where there are several, or a path into one."""
+    kind = representation.WhichOneof("kind")
+    if kind == "ragged_tensor":
+        ragged = representation.ragged_tensor
+        return ragged.feature_path.step[0] if len(ragged.feature_path.step) == 1 and not ragged.partition else None
+    is_one = kind in ("dense_tensor", "varlen_sparse_tensor")
+    return getattr(representation, kind).column_name if is_one else None
 
 
 def is_stated(one: ModelInput) -> bool:
