@@ -23,6 +23,7 @@ from benchmarks.results import MARK, Result, table, told
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS: dict[str, list[str]] = {
     "flights_pipeline": [],
+    "gates": [],
     "second_run": [],
     "csv_ingest": [],
     "statistics_pass": [],

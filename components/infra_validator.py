@@ -40,6 +40,8 @@ def InfraValidator(
     complete: a row for each row sent, no NaN or infinite number, and the same alone, in a batch and over either
     protocol. p99 is of requests of one row, one at a time; memory is the most that the server has held.
 
+    A Pusher that is given no `infra_blessing` gets such a step, without budgets, when the pipeline is built.
+
     Args:
         model: The exported model.
         blessing: The verdict, with the reason in one sentence and what was measured.

@@ -35,9 +35,14 @@ def SkewValidator(
 
     The Trainer keeps some rows of each split as it read them, with its live model's predictions. Here the same rows are
     read again from the raw examples, and sent as a client would, in JSON, without what is missing, one by one and in
-    batches, to every signature of the SavedModel, in a fresh process that has TensorFlow alone. Ints and strings must
-    be equal, floats within 1e-6 relative, predictions within 1e-5 + 1e-4 of their size. Rows that data seldom has, each
-    field missing, empty, never seen or extreme, are compared with the saved transform, and one by one with in a batch.
+    batches, to every signature of the SavedModel, in a fresh process that has TensorFlow's C library alone. Ints and
+    strings must be equal, floats within 1e-6 relative or 1e-5 of the feature's usual size, predictions within 1e-5 +
+    1e-4 of their size. Rows that data seldom has, each field missing, empty, never seen or extreme, are compared with
+    the saved transform, and one by one with in a batch.
+
+    A `run_fn` that writes its SavedModel by itself keeps no predictions: then the features are compared with those that
+    Transform stored, and predictions one by one with in a batch. A Pusher that is given no `skew_blessing` gets such a
+    step when the pipeline is built.
 
     Args:
         model: The exported model.

@@ -5,6 +5,7 @@ They are taken in the training's own process, before the export: the stored feat
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,11 +44,12 @@ def record(predict: Any, source: FeatureSource, splits: list[str], folder: Path,
     Returns:
         The file; None where there are no rows.
     """
-    pieces = [
-        _piece(predict, source, split, first, group, chosen)
-        for split in splits
-        for first, group, chosen in _chosen(source.groups(split), -(-rows // len(splits)))
-    ]
+    with in_full_precision():
+        pieces = [
+            _piece(predict, source, split, first, group, chosen)
+            for split in splits
+            for first, group, chosen in _chosen(source.groups(split), -(-rows // len(splits)))
+        ]
     if not pieces:
         return None
     table = pa.concat_tables(pieces)
@@ -58,6 +60,20 @@ def record(predict: Any, source: FeatureSource, splits: list[str], folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / FILE, compression="zstd")
     return folder / FILE
+
+
+@contextlib.contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Has matrices of float32 multiplied as such. GPUs from Ampere on use 10 bits of each number's fraction unless they
+    are told not to (TensorFloat-32); a server on a processor uses all 23, and would seem to predict otherwise."""
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _chosen(groups: list[RowGroup], rows: int) -> Iterator[tuple[int, RowGroup, np.ndarray]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 from headrace.components import SkewValidator, Trainer, Transform
-from headrace.components.training.reference_rows import FILE
+from headrace.components.training.reference_rows import FILE, in_full_precision
 from headrace.pipelines import Examples, Model
 from headrace.pipelines.errors import DataError
 from headrace.transforms.keras_graph import analyze_and_trace, export_serving_model, load_transform
@@ -251,6 +251,17 @@ def test_a_saved_model_that_needs_code_of_ours_is_refused(made, tmp_path):
 
 def _inputs(made: Made) -> Any:
     return load_transform(made.graph.path).inputs
+
+
+def test_what_the_training_predicted_is_in_full_precision() -> None:
+    """A GPU that multiplies in TensorFloat-32 trains so; its rows are compared with a processor's."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    for before in (True, False):
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+        with in_full_precision():
+            assert not enabled()
+        assert enabled() is before
+    tf.config.experimental.enable_tensor_float_32_execution(True)
 
 
 def test_other_examples_are_refused(made, tmp_path):
