@@ -121,7 +121,7 @@ def Evaluator(
         modalities: Modality -> raw columns of the model, such as ``{"text": ["remarks"]}``. The metrics with the
             columns of each missing in turn, and how far they change, with a paired bootstrap interval, so that a branch
             of the model that does nothing is seen; the baseline model is compared in the same way. On at most 20,000
-            rows, each predicted once more for every modality: seconds.
+            rows, each predicted once more for every modality, which takes seconds.
 
     Raises:
         DataError: The rows lack a label, or there is none to evaluate.
