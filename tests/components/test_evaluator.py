@@ -256,26 +256,15 @@ def test_each_modality_is_withheld_and_the_change_has_an_interval(parts, tmp_pat
 def test_a_branch_that_does_nothing_is_seen(parts, tmp_path):
     """The slope is 0, so distance changes no prediction."""
     idle = export(tmp_path / "idle", 0.0)
-    found = Evaluator.call(
-        examples=parts["examples"],
-        model=idle,
-        metrics=["auc"],
-        modalities={"who": ["carrier"], "how far": ["distance"]},
-        out_dir=tmp_path / "out",
-    )
+    given = {"examples": parts["examples"], "model": idle, "metrics": ["auc"]}
+    given["modalities"] = {"who": ["carrier"], "how far": ["distance"]}
+    found, again = (Evaluator.call(**given, out_dir=tmp_path / name) for name in ("out", "again"))
     document = found.evaluation.read()
     who, far = document["ablation"]["outputs"]["predictions"]["withheld"]
     assert far["change"]["auc"] == {"value": 0.0, "lower": 0.0, "upper": 0.0}
     assert who["change"]["auc"]["upper"] < 0
     [said] = [warning for warning in found.warnings if "without" in warning]
     assert "'how far' auc of predictions is not clearly worse (+0.0000, +0.0000 to +0.0000): its columns" in said
-    again = Evaluator.call(
-        examples=parts["examples"],
-        model=idle,
-        metrics=["auc"],
-        modalities={"who": ["carrier"], "how far": ["distance"]},
-        out_dir=tmp_path / "again",
-    )
     assert again.evaluation.digest == found.evaluation.digest
 
 
