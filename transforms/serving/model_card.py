@@ -154,24 +154,25 @@ def _made_text(made: Mapping[str, Any]) -> Iterable[str]:
     """Where the model came from, as the Pusher recorded it; records of other makers have other keys."""
     pushed = {key: made[key] for key in ("pipeline", "run") if key in made}
     yield "pushed by " + ", ".join(f"{key} {value}" for key, value in pushed.items())
-    lineage = made.get("made", {})
+    lineage, shown = made.get("made", {}), set()
     for one in [lineage.get("model", {}), *lineage.get("made_from", [])]:
-        name = one.get("as", "model")
-        steps = f" by {one['step']} in run {one['run']}" if "step" in one else ""
-        yield f"  {name:<20} {one.get('type', '')} {str(one.get('digest', ''))[:12]}{steps}"
-        code = one.get("code", {})
-        authors = [f"{key} ({digest[:8]})" for key, digest in code.get("functions", {}).items()]
-        commit = (
-            f", commit {code['commit'][:12]}{' with changes' if code.get('changed') else ''}"
-            if "commit" in code
-            else ""
-        )
-        if authors:
-            yield f"  {'':<20} code: {', '.join(authors)}{commit}"
+        step = f" by {one['step']} in run {one['run']}" if "step" in one else ""
+        yield f"  {one.get('as', 'model'):<16} {one.get('type', '')} {str(one.get('digest', ''))[:12]}{step}"
+        if step and step not in shown:
+            yield from _code_text(one.get("code", {}))
+        shown.add(step)
     if "verdict" in made:
         yield f"evaluation: {made['verdict']}"
     for gate, said in made.get("gates", {}).items():
         yield f"{gate} gate: {said['reason']}"
+
+
+def _code_text(code: Mapping[str, Any]) -> Iterable[str]:
+    """What a step ran, which makes several artifacts."""
+    if functions := code.get("functions"):
+        changed = " with changes" if code.get("changed") else ""
+        commit = f", commit {code['commit'][:12]}{changed}" if "commit" in code else ""
+        yield f"  {'':<16} code: {', '.join(f'{name} ({digest[:8]})' for name, digest in functions.items())}{commit}"
 
 
 def _signature_text(signature: Mapping[str, Any]) -> Iterable[str]:
