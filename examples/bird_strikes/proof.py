@@ -65,7 +65,11 @@ def main() -> int:
     parser.add_argument("--root", default=str(Path(__file__).parents[2] / ".headrace"), help="the pipeline root")
     root = storage.normalize(parser.parse_args().root)
     with Store.open(str(Path(root) / "store.db"), create=False) as store:
-        run = read_run(store, "latest")
+        [latest] = store.runs(1, pipeline="bird_strikes") or [None]
+        if latest is None:
+            print(f"no run of bird_strikes in {root}: headrace run examples/bird_strikes/pipeline.py", file=sys.stderr)
+            return 2
+        run = read_run(store, latest.id)
         pushed = run["Pusher"].outputs.get("pushed_model")
         if pushed is None:
             why = run["Pusher"].refusal or run["Pusher"].state.value
