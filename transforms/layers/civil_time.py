@@ -67,7 +67,7 @@ def seconds_of_text(text: Any) -> tuple[Any, Any]:
 
     is_date = tf.strings.regex_full_match(text, _TEXT)
     safe = tf.strings.regex_replace(tf.where(is_date, text, "1970-01-01"), _FRACTION, r"\1")
-    # Its bytes as numbers: an operation on text for each part costs ten times as much.
+    # Its bytes as numbers: otherwise every part would take operations on text of its own.
     code = tf.cast(tf.io.decode_raw(safe, tf.uint8, fixed_length=_LONGEST), tf.int64)
 
     def two(at: int) -> Any:
@@ -80,7 +80,7 @@ def seconds_of_text(text: Any) -> tuple[Any, Any]:
 
     ahead_hours, ahead_minutes, sign = _offset(code, two, has_seconds)
     days = days_of(date)
-    real = is_date
+    real = is_date & (date.year > 0)
     for one, there in zip(date, date_of(days)):
         real &= one == there
     for one, most in ((hour, 23), (minute, 59), (second, 59), (ahead_hours, 23), (ahead_minutes, 59)):

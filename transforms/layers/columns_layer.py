@@ -12,9 +12,7 @@ class ColumnsLayer(keras.layers.Layer):  # type: ignore[misc]
     """Takes columns as they are: Keras would cast them to the layer's dtype, strings and large integers with them."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._convert_input_args = False
-        self._allow_non_tensor_positional_args = True
+        super().__init__(**{"autocast": False, **kwargs})
         self.supports_jit = False
 
     def _said(self) -> str:
