@@ -41,7 +41,8 @@ def process_of(component: Component, functions: Sequence[FunctionRef], root: str
     """The module that prepares a process for a component with these functions; None for the usual worker.
 
     Args:
-        component: Its `process` names a module with `is_needed(functions, root)` and `prepare()`.
+        component: Its `process` names a module with `is_needed(functions, root)`, `said(functions, root)` and
+            `prepare()`.
         functions: The functions among its arguments.
         root: The project's root.
     """
@@ -75,7 +76,8 @@ def run_apart(module: str, request: StepRequest, report: Callable[[dict[str, Any
             f"{request.step} runs in a process of its own, which cannot see {request.root}\n    fix: give a root that "
             "is a folder or a URL"
         )
-    sys.stdout.flush()
+    _, *functions = request.functions()
+    print(importlib.import_module(module).said(functions, request.project), flush=True)
     sys.stderr.flush()
     (events, write), (lifeline, ours) = os.pipe(), os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".request.json") as file:
@@ -153,4 +155,3 @@ def _end_with_parent(lifeline: int) -> None:
     while os.read(lifeline, 1):
         pass
     os.kill(os.getpid(), signal.SIGKILL)
-

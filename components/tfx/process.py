@@ -11,6 +11,8 @@ from headrace.components.tfx.module_imports import ModuleImports
 from headrace.pipelines.errors import MissingExtra
 from headrace.pipelines.function_ref import FunctionRef
 
+_SHOWN = ("tensorflow_transform", "tf_keras")
+
 
 def is_needed(functions: Sequence[FunctionRef], root: str | None) -> bool:
     """Whether the modules of some functions import what makes `tf.keras` Keras 2 for a whole process."""
@@ -18,22 +20,24 @@ def is_needed(functions: Sequence[FunctionRef], root: str | None) -> bool:
 
 
 def prepare() -> None:
-    """Makes `tf.keras` Keras 2, as it is with TFX, and the names of TFX importable where it is not installed.
-
-    Raises:
-        MissingExtra: TensorFlow Transform is not installed.
-    """
+    """Makes `tf.keras` Keras 2, as it is with TFX, and the names of TFX importable where it is not installed."""
     from headrace.components.tfx import names
 
-    if importlib.util.find_spec("tensorflow_transform") is None:
-        raise MissingExtra("tft", "tensorflow_transform")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     names.install()
 
 
-def said(function: FunctionRef, root: str | None = None) -> str:
-    """One line: what is imported, and which Keras that means."""
-    imports = ModuleImports.of([function], root)
+def said(functions: Sequence[FunctionRef], root: str | None) -> str:
+    """One line: what is imported, and which Keras that means.
+
+    Raises:
+        MissingExtra: What the modules import is not installed.
+    """
+    imports = ModuleImports.of(functions, root)
+    for name in imports.legacy:
+        if name != "tfx" and importlib.util.find_spec(name) is None:
+            raise MissingExtra("tft", name)
+    modules = ", ".join(dict.fromkeys(ref.module for ref in functions))
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in imports.legacy if name in _SHOWN]
     keras = [f"{name} is {which}" for name, which in imports.keras.items()]
-    engine = f"tensorflow_transform {importlib.metadata.version('tensorflow_transform')}"
-    return f"{function.module} imports {', '.join(imports.legacy)}: a process of its own, {'; '.join([engine, *keras])}"
+    return f"{modules} imports {', '.join(imports.legacy)}: {'; '.join(['a process of its own', *versions, *keras])}"

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace.components.tfx import process
 from headrace.components.tfx.module_imports import ModuleImports, located
 from headrace.components.tfx.tf_records import write_tf_records
 from headrace.components.training.fn_args import FnArgs
@@ -34,7 +33,6 @@ def as_tfx_passes(
     imports = ModuleImports.of([ref], root)
     if not imports.legacy:
         return fn_args
-    print(process.said(ref, root))
     if fn_args.train_steps is None:
         steps = math.ceil(examples.rows[train_split] / fn_args.batch_size) * fn_args.epochs
         print(f"the pipeline gives no train_steps=: {steps:,}, of {fn_args.epochs} epochs of batches of its size")

@@ -26,14 +26,11 @@ def analyzed(
         PipelineError: The schema, the rows or what `preprocessing_fn` returns cannot be taken.
         UserCodeError: `preprocessing_fn` raised.
     """
-    from headrace.components.tfx import process
-    from headrace.components.tfx.module_imports import located
     from headrace.components.user_code import user_code
     from headrace.transforms.tft.analysis import analyze
     from headrace.transforms.tft.transform_graph import TftTransform
 
     context = step_context()
-    print(process.said(*located(preprocessing_fn)))
     try:
         with user_code("preprocessing_fn"):
             raw = analyze(

@@ -207,8 +207,11 @@ def _build(build_model: Callable[..., Any], source: FeatureSource, hyperparamete
         model = build_model(features, **hyperparameters)
     if not isinstance(model, keras.Model) or not model.compiled:
         got = type(model).__name__ if not isinstance(model, keras.Model) else "one that is not compiled"
-        what = f"expected a compiled keras.Model from build_model, received {got}"
         fix = "call model.compile(optimizer=, loss=) and return the model"
+        if type(model).__module__.startswith("tf_keras."):
+            got = f"a model of Keras 2: in this module tf.keras is that (tf_keras), {type(model).__module__}"
+            fix = "build it with `import keras`, which is Keras 3; or train and save it in a run_fn"
+        what = f"expected a compiled keras.Model from build_model, received {got}"
         raise PipelineError(Problem(what, fix, code="build-model"))
     if not model.built:
         with _layers_of("the model's call"):

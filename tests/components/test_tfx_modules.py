@@ -102,7 +102,7 @@ def taxi(tmp_path_factory) -> SimpleNamespace:
 
 
 def test_the_engine_and_the_keras_that_a_module_needs_are_said_and_are_so(taxi):
-    said = "taxi imports tensorflow_transform, tfx, tfx_bsl: a process of its own, tensorflow_transform"
+    said = "taxi imports tensorflow_transform, tfx, tfx_bsl: a process of its own; tensorflow_transform 1."
     assert taxi.graph.engine == "tensorflow_transform"
     for step in ("Transform", "Trainer"):
         assert said in taxi.logs[step] and "tf.keras is Keras 2 (tf_keras)" in taxi.logs[step]

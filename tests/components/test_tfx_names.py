@@ -157,10 +157,19 @@ def test_the_names_are_for_one_process_only_and_tfx_itself_comes_first(monkeypat
     assert not any(type(one).__module__ == names.__name__ for one in sys.meta_path)
 
 
-def test_without_the_extra_it_is_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'headrace\[tft\]'"):
-        process.prepare()
+def test_without_the_extra_it_is_named(modules, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorflow_transform" else find(name))
+    with pytest.raises(MissingExtra, match=r"tensorflow_transform is not installed: pip install 'headrace\[tft\]'"):
+        process.said([ref("of_tft:preprocessing_fn", modules)], str(modules))
+
+
+def test_which_keras_is_said(modules):
+    said = process.said([ref("of_tft:build_model", modules)], str(modules))
+    assert said.startswith("of_tft imports tensorflow_transform: a process of its own; tensorflow_transform 1.")
+    assert said.endswith("; tf.keras is Keras 2 (tf_keras); keras is Keras 3")
 
 
 def test_the_engine_is_a_property_of_the_transform_graph():

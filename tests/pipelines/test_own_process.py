@@ -18,6 +18,8 @@ PREPARED = """
 import os
 def is_needed(functions, root):
     return any(ref.qualname.startswith("apart") for ref in functions)
+def said(functions, root):
+    return "apart: " + ", ".join(ref.qualname for ref in functions)
 def prepare():
     if os.environ.get("PREPARE") == "fails":
         raise OSError("it cannot be prepared")
@@ -76,13 +78,13 @@ def request_of(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_a_step_whose_functions_need_it_runs_in_a_prepared_process(request_of):
+def test_a_step_whose_functions_need_it_runs_in_a_prepared_process(request_of, capsys):
     events: list[dict] = []
     result = execute(request_of("apart"), events.append)
     assert result.state == "succeeded", result.error
     assert result.results["prepared"] == str(result.results["pid"]) and result.results["pid"] != os.getpid()
     assert [event["kind"] for event in events] == ["progress"]
-    assert "PREPARED" not in os.environ
+    assert "PREPARED" not in os.environ and "apart: apart\n" in capsys.readouterr().out
 
 
 def test_another_function_runs_in_the_worker(request_of):
@@ -123,6 +125,7 @@ def test_it_ends_when_whoever_asked_dies(request_of, tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
+        assert worker.stdout.readline() == "apart: apart_sleeps\n"
         pid = int(worker.stdout.readline().split()[1])
         worker.kill()
         deadline = time.monotonic() + 20
