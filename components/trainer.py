@@ -110,7 +110,8 @@ def Trainer(
         best_hyperparameters: Hyperparameters that win over those of `hyperparameters`.
         build_model: `build_model(features, **hyperparameters)` -> compiled `keras.Model`. `features` are KerasTensors
             by name; `features.spec[name]` has vocabulary and size.
-        run_fn: `run_fn(fn_args)` trains and exports by itself; see `headrace.components.training.fn_args.FnArgs`.
+        run_fn: `run_fn(fn_args)` trains and exports by itself, TFX's too (docs/transform.md); see
+            `headrace.components.training.fn_args.FnArgs`.
         label: A raw column, or an output of `preprocessing_fn`; for a model of several outputs a dict of output to
             label.
         weight: Weight of a row: a raw column, or an output of `preprocessing_fn`.

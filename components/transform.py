@@ -46,15 +46,16 @@ def Transform(
 
     Nobody calls `adapt`: the layers that need data are found, and their state is computed with Beam in as few passes
     over the train split as their dependencies allow. The graph is one SavedModel; `preprocessing_fn` is never run
-    again.
+    again. One that calls `tft.*` is run by TensorFlow Transform, in a process of its own (docs/transform.md).
 
     Args:
         examples: Raw rows.
         schema: Their schema.
         transform_graph: raw -> features and raw -> label as one SavedModel, with each feature's dtype, shape and
-            vocabulary.
+            vocabulary; of TensorFlow Transform also what `tft.TFTransformOutput` reads.
         transformed_examples: The features of every split; absent with `materialize=False`.
-        preprocessing_fn: From a dict of KerasTensors, a scalar column of shape (None, 1), to a dict of them.
+        preprocessing_fn: From a dict of KerasTensors, a scalar column of shape (None, 1), to a dict of them; or TFX's,
+            of tensors as the schema says.
         labels: Its outputs that are labels or weights, and so no features.
         passthrough: Raw columns to write beside the features, such as a label that is no output of `preprocessing_fn`.
         train_split: The split that the state is taken from; no other row is seen.
