@@ -54,14 +54,15 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def features(self) -> dict[str, np.ndarray]:
-        """Each feature, `(rows, *shape)`."""
-        if self._transformed is None or not self.row:
+    def features(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Each feature of some rows, by their ascending positions, or of all: `(rows, *shape)`."""
+        chosen = [(self.split[at], self.row[at]) for at in (range(len(self)) if rows is None else rows)]
+        if self._transformed is None or not chosen:
             return {}
         pieces = [
             piece
-            for name in dict.fromkeys(self.split)
-            for piece in self._stored(name, [row for split, row in zip(self.split, self.row) if split == name])
+            for name in dict.fromkeys(split for split, _ in chosen)
+            for piece in self._stored(name, [row for split, row in chosen if split == name])
         ]
         return feature_batch_to_tensors(pa.concat_tables(pieces).combine_chunks(), self.specs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ NO_PREDICTIONS = (
     "the model's run_fn wrote the SavedModel by itself, so predictions were compared alone with in batches only: "
     "fn_args.export(model) keeps those of the training"
 )
+# What the compared rows may take, raw and as features; each is held a few times over while it is sent and compared.
+MOST_BYTES, LEAST_ROWS, SAMPLED_ROWS = 128 << 20, 100, 16
 # The signatures that give the model's outputs as its training had them.
 OF_TRAINING = ("serving_default", "serving_examples")
 
@@ -64,7 +67,7 @@ class Validation:
         _check_examples(model, examples)
         file = model.path / "training" / FILE
         reference = ReferenceRows(file) if file.exists() else StoredRows(model, examples, rows)
-        chosen = _spread(len(reference), rows)
+        chosen = _spread(len(reference), min(rows, _most_rows(reference, examples)))
         found = rows_at(
             examples, [reference.split[i] for i in chosen], [reference.row[i] for i in chosen], reference.inputs
         )
@@ -130,7 +133,7 @@ class Validation:
 
     @functools.cached_property
     def _features(self) -> dict[str, Expected]:
-        stored = {name: values[self.chosen] for name, values in self.reference.features().items()}
+        stored = self.reference.features(self.chosen)
         edges = self.edges.features
         return {
             name: feature(np.concatenate([values, edges[name]]) if edges else values, values)
@@ -199,6 +202,18 @@ class Validation:
     @functools.cached_property
     def _sensitive(self) -> set[str]:
         return sensitive_columns(None, self.model)
+
+
+def _most_rows(reference: ReferenceRows | StoredRows, examples: Examples) -> int:
+    """How many rows can be held with their features: of those of images, or of wide vectors, fewer are compared."""
+    few = range(min(SAMPLED_ROWS, len(reference)))
+    sampled = rows_at(examples, [reference.split[i] for i in few], [reference.row[i] for i in few], reference.inputs)
+    raw = max((len(json.dumps(row)) for row in sampled), default=0)
+    sizes = {
+        name: 8 if spec.dtype == "string" else np.dtype(spec.dtype).itemsize for name, spec in reference.specs.items()
+    }
+    features = sum(spec.values * sizes[name] for name, spec in reference.specs.items())
+    return max(LEAST_ROWS, MOST_BYTES // max(1, raw + features))
 
 
 def _at(outputs: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -141,11 +141,12 @@ class ReferenceRows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def features(self) -> dict[str, np.ndarray]:
-        """Each feature, `(rows, *shape)`."""
+    def features(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Each feature of some rows, by their positions, or of all: `(rows, *shape)`."""
         from headrace.transforms.keras_graph import feature_batch_to_tensors
 
-        columns = {name: self._table[FEATURE + name].combine_chunks() for name in self.specs}
+        stored = self._table if rows is None else self._table.take(pa.array(rows))
+        columns = {name: stored[FEATURE + name].combine_chunks() for name in self.specs}
         return feature_batch_to_tensors(pa.table(columns), self.specs)
 
     def predictions(self) -> Mapping[str, np.ndarray]:

@@ -140,6 +140,13 @@ def test_a_faithful_export_passes(made, tmp_path):
     assert "1,200 rows and" in verdict["reason"]
 
 
+def test_of_large_rows_fewer_are_compared(made, tmp_path, monkeypatch):
+    """Of images or wide vectors not all could be held."""
+    monkeypatch.setattr("headrace.components.skew.validation.MOST_BYTES", 150 * 300)
+    verdict = judged(made.model, made.raw, tmp_path, single_rows=1, edge_rows=False)
+    assert verdict["blessed"] and 100 <= verdict["rows"]["data"] < 400
+
+
 def test_an_edge_that_nothing_can_compute_is_warned_of(made, tmp_path):
     """The hour of an empty text: training would have failed of it as serving does."""
     result = SkewValidator.call(out_dir=tmp_path, model=made.model, examples=made.raw, rows=20, single_rows=1)
