@@ -53,9 +53,9 @@ class Cross(ColumnsLayer):
         import tensorflow as tf
 
         columns = [tf.convert_to_tensor(column) for column in self._columns(inputs)]
-        shape = tf.shape(columns[0])
-        for column in columns[1:]:
-            shape = tf.broadcast_dynamic_shape(shape, tf.shape(column))
+        self._check_columns(columns, "columns")
+        # The width is stated, or TensorFlow forgets it, and a lookup behind this asks for it.
+        shape = tf.stack([tf.shape(columns[0])[0], widest(columns)[1]])
         texts = [tf.broadcast_to(_text(column), shape) for column in columns]
         lacking = [tf.equal(text, "") for text in texts]
         of_rows = tf.reduce_all if self.partial else tf.reduce_any
