@@ -7,16 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from google.protobuf import text_format
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.function_ref import import_project_module
+from headrace.transforms.keras_graph import analyze_and_trace
+from headrace.transforms.row_groups import row_groups
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 ROOT = Path(__file__).parents[2]
 strikes = import_project_module("examples.bird_strikes.reports", ROOT)
@@ -117,3 +124,21 @@ def test_what_a_logistic_regression_reaches(examples):
         found[name] = roc_auc_score(late[LABEL], model.predict_proba(rows[first:])[:, 1])
     print(found)
     assert found == pytest.approx({"text": 0.890, "table": 0.862, "both": 0.940}, abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_tf_idf_of_every_word_and_pair_is_stored_small(reports, tmp_path):
+    remarks = pa.table({"remarks": pa.array(reports["remarks"], pa.string(), from_pandas=True)})
+    pq.write_table(remarks, tmp_path / "remarks.parquet")
+    schema = text_format.Parse('feature { name: "remarks" type: BYTES }', schema_pb2.Schema())
+
+    def preprocessing_fn(inputs):
+        return {"bag": keras.layers.TextVectorization(ngrams=2, output_mode="tf_idf")(inputs["remarks"])}
+
+    groups = row_groups([str(tmp_path / "remarks.parquet")])
+    transform = analyze_and_trace(preprocessing_fn, schema, groups, engine="direct")
+    stored = pa.Table.from_batches([transform.apply(batch) for batch in remarks.combine_chunks().to_batches()])
+    pq.write_table(stored, tmp_path / "bag.parquet", compression="lz4")
+    width, size = transform.feature_specs["bag"].size, (tmp_path / "bag.parquet").stat().st_size
+    print(f"{width:,} wide, {size / 1e6:.1f} MB stored, {4 * width * stored.num_rows / 1e9:.1f} GB dense")
+    assert width == 78_348 and size < 2e6
