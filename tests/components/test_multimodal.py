@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import keras
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,11 @@ import pytest
 import tensorflow as tf
 from headrace.components import Evaluator, Importer, Trainer, Transform
 from headrace.components.training.feature_source import FeatureSource
-from headrace.components.training.pretrained import pretrained_problems
+from headrace.components.training.pretrained import local_paths, pretrained_problems
 from headrace.components.training.reference_rows import ReferenceRows
 from headrace.pipelines import Examples, Pipeline, Schema, TransformGraph
 from headrace.pipelines.errors import DataError
+from headrace.pipelines.input_files import resolve_files
 from headrace.transforms.keras_graph import load_transform
 
 from tests.small_multimodal import (
@@ -179,12 +181,14 @@ def test_an_embedding_on_disk_sits_in_the_graph(
         train_steps=8,
     )
     before = keras.models.load_model(pretrained / "words.keras").get_layer("pretrained_vectors").get_weights()[0]
+    is_keras = function is on_saved_keras
+    assert (model.path / "training" / "model.keras").exists() is is_keras, "a TFSMLayer loads code from a path"
     loaded = tf.saved_model.load(str(model.saved_model_path))
     found = [v.numpy() for v in loaded.model if isinstance(v, tf.Variable) and v.shape == before.shape]
     assert len(found) == 1
     assert np.array_equal(found[0], before) is frozen
     notes = ["ice", "sun cat", "", "unheard of"]
-    if function is on_saved_model and not frozen:
+    if not is_keras and not frozen:
         outputs = served(model.saved_model_path, [{"note": note} for note in notes])
     else:
         outputs = loaded.signatures["serving_default"](note=tf.constant(notes))["predictions"].numpy().ravel().tolist()
@@ -267,3 +271,15 @@ def test_how_much_of_wide_features_is_held_at_once_changes_nothing(
     first, second = (ReferenceRows(model.path / "training" / "reference.parquet") for model in (usual, bounded))
     for name, values in first.predictions().items():
         np.testing.assert_allclose(second.predictions()[name], values, rtol=1e-6)
+
+
+def test_pretrained_files_behind_a_url_are_copied(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    for name in ("saved_model.pb", "variables/variables.index"):
+        files.pipe(f"/pretrained/words/{name}", name.encode())
+    given = {"words": "memory://pretrained/words/**", "one": "memory://pretrained/words/saved_model.pb"}
+    found = local_paths(resolve_files(given), tmp_path)
+    words, one = Path(found["words"]), Path(found["one"])
+    copied = {path.relative_to(words).as_posix(): path.read_text() for path in words.rglob("*") if path.is_file()}
+    assert copied == {name: name for name in ("saved_model.pb", "variables/variables.index")}
+    assert one.is_file() and one.read_text() == "saved_model.pb"
