@@ -42,10 +42,10 @@ def rows_of(found: dict[str, Any], names: tuple[str, ...] = PARTS) -> list[list[
 
 
 @functools.cache
-def graph(dtype: str, rows: Any = PARTS, **options: Any) -> Any:
+def graph(of: str, parts: Any = PARTS, **options: Any) -> Any:
     """The layer traced once, as it is in a SavedModel: eagerly each of its hundred operations is a call of its own."""
-    column = keras.Input((1,), dtype=dtype)
-    return tf.function(keras.Function(column, DateParts(rows, **options)(column)), reduce_retracing=True)
+    column = keras.Input((1,), dtype=of)
+    return tf.function(keras.Function(column, DateParts(parts, **options)(column)), reduce_retracing=True)
 
 
 def of_text(column: Any) -> Any:
@@ -131,11 +131,8 @@ def test_it_is_pandas_over_every_day_of_a_century_and_a_half() -> None:
     found = DateParts(PARTS, unit="days", dtype="int64")(days[:, None])
     theirs = pd.DatetimeIndex(days.astype("datetime64[D]").astype("datetime64[s]"))
     for part in PARTS:
-        expected = (
-            theirs.isocalendar().week
-            if part == "week"
-            else getattr(theirs, "day_of_week" if part == "weekday" else part)
-        )
+        name = {"weekday": "day_of_week"}.get(part, part)
+        expected = theirs.isocalendar().week if part == "week" else getattr(theirs, name)
         np.testing.assert_array_equal(found[part].numpy().ravel(), np.asarray(expected, np.int64), err_msg=part)
 
 

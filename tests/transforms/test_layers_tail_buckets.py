@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+# TensorFlow takes subnormal numbers for 0, and interpolation must not make one.
 NUMBERS = st.one_of(
     st.just(float("nan")),
-    st.floats(-(2.0**100), 2.0**100, width=32),
+    st.floats(-(2.0**100), 2.0**100, width=32).filter(lambda number: number == 0 or abs(number) > 2.0**-90),
     st.integers(0, 4).map(float),
 )
 TAILS = {
