@@ -11,6 +11,8 @@ MODULES = (
     *("row_groups", "passes", "feature_model", "moments", "quantiles", "distinct", "value_counts", "number_counts"),
     *("statistics.summarizer", "statistics.proto", "schema.tags", "schema.infer", "schema.merge", "schema.inputs"),
     *("validation.validate", "validation.rows", "validation.distances"),
+    *("layers.analyzers", "layers.cross", "layers.date_parts", "layers.great_circle_distance", "layers.grid_cell"),
+    *("layers.impute", "layers.tail_buckets"),
     *("tf_example_rows", "tft.raw_examples"),
     *("layers.present", "layers.join_modalities", "metrics.bootstrap"),
 )

@@ -101,4 +101,4 @@ def _offset(code: Any, two: Callable[[int], Any], has_seconds: Any) -> tuple[Any
         hours = tf.where(sign != 0, two(at + 1), 0)
         minutes = tf.where(behind == _COLON, two(at + 4), tf.where(behind > 0, two(at + 3), 0))
         parts.append((hours, tf.where(sign != 0, minutes, 0), sign))
-    return tuple(tf.where(has_seconds, late, early) for early, late in zip(*parts))  # type: ignore[return-value]
+    return tuple(tf.where(has_seconds, late, early) for early, late in zip(*parts))
