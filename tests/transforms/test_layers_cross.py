@@ -52,6 +52,15 @@ def test_two_rows_share_a_token_exactly_if_they_share_all_values(rows: list[Any]
                 assert (token == other) == (row == other_row)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text("a|\\", max_size=3), st.text("a|\\", max_size=3)), min_size=2, max_size=30))
+@example([("a|", "a"), ("a", "|a"), ("a\\", "a"), ("a", "\\a"), ("a\\|", "a"), ("a\\", "|a")])
+def test_separators_within_strings_are_told_from_those_between(pairs: list[tuple[str, str]]) -> None:
+    columns = [tf.constant([[one] for one in strings]) for strings in zip(*pairs)]
+    tokens = Cross(partial=True)(columns).numpy().ravel().tolist()
+    assert len(set(tokens)) == len(set(zip(tokens, pairs))) == len(set(pairs))
+
+
 def test_tokens_are_as_a_person_would_write_them() -> None:
     rows = [("JFK", 7, True, 3.0, "x"), ("a|b\\", -1, False, 0.5, "y")]
     found = [token.decode() for token in Cross()(columns(rows)).numpy().ravel()]
