@@ -36,8 +36,8 @@ class ServingModel:
     """Gives a model's outputs for the rows of a batch.
 
     Inputs are the columns of the same names; a missing value is what the feature model says (NaN, `""`, or the column's
-    stated default). A model whose one input is a string of another name takes serialized `tf.Example`s, and gets the rows
-    as such. Rows go to the model in batches of 8,192, whatever the size of the Arrow batch.
+    stated default). A model whose one input is a string of another name takes serialized `tf.Example`s, and gets the
+    rows as such. Rows go to the model in batches of 8,192, whatever the size of the Arrow batch.
 
     Args:
         folder: The SavedModel's folder.

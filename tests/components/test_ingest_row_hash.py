@@ -54,7 +54,7 @@ CELLS = st.text(max_size=20) | st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=20))
 def test_it_is_what_its_definition_says(rows):
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(("b", "ä", "A"))}
+    columns = {name: [cells[place] for cells in rows] for place, name in enumerate(("b", "ä", "A"))}
     assert hashes(columns) == [row({name: texts[i] for name, texts in columns.items()}) for i in range(len(rows))]
 
 

@@ -14,7 +14,6 @@ from headrace.components.pusher import RECEIPT, Filesystem
 from headrace.pipelines import Blessing, InfraBlessing, Model, Pipeline, PipelineError, PipelineParameter, SkewBlessing
 from headrace.pipelines.errors import DataError
 
-
 # Its models are no SavedModels that a server could load; what the gates do is tested with them.
 NO_GATES = {"infra_gate": False, "skew_gate": False}
 

@@ -270,9 +270,7 @@ def test_a_postprocess_with_tables(made: Made, loaded: Any, tmp_path: Path, how:
         export_serving_model(made.model, made.transform, tmp_path / "model", signatures=asked, postprocess=named)
 
     if table is None:
-        with pytest.raises(
-            ValueError, match="postprocess uses a TensorFlow table or variable"
-        ):
+        with pytest.raises(ValueError, match="postprocess uses a TensorFlow table or variable"):
             export()
         return
     export()

@@ -77,7 +77,10 @@ def container(plan: Plan, deployment: Deployment = DEPLOYMENT, **options: Any) -
 
 @pytest.mark.parametrize("seed", ["0", "1", "random"])
 def test_every_process_writes_the_same_bytes(seed: str) -> None:
+    # There are distributions that install a package `tests` of their own, which would be found before a folder.
     code = (
+        f"import sys, types\ntests = sys.modules['tests'] = types.ModuleType('tests')\n"
+        f"tests.__path__ = [{str(ROOT / 'tests')!r}]\n"
         "from tests.kubeflow.kfp.kfp_plans import *\nfrom headrace.kubeflow.kfp.compile import compile_kfp\n"
         "import sys\nsys.stdout.write(compile_kfp(ports(), DEPLOYMENT))\n"
         "sys.stdout.write(compile_kfp(one_step(**NEW_SETTINGS), DEPLOYMENT, kfp_version=NEWEST))"
