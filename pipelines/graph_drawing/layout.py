@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,7 @@ def _place_component(component: Any) -> tuple[dict[str, Point], dict[tuple[str, 
     layout.dw = LANE
     layout.init_all(optimize=True)
     layout.draw(8)
+    _part(layout)
     vertices = list(component.sV)
     left = min(v.view.xy[0] - v.view.w / 2 for v in vertices)
     tops = _row_tops(layout)
@@ -115,6 +117,18 @@ def _place_component(component: Any) -> tuple[dict[str, Point], dict[tuple[str, 
     centres = {id_: (x - left, y) for id_, (x, y) in centres.items()}
     moved = {pair: tuple((x - left, y) for x, y in points) for pair, points in routes.items()}
     return centres, moved, right - left, tops[-1] - GAP_Y
+
+
+def _part(layout: Any) -> None:
+    """Moves to the right what overlaps in a layer: grandalf's alignment of four lets it happen, rarely."""
+    for layer in layout.layers:
+        free = -math.inf
+        for vertex in layer:
+            half = vertex.view.w / 2
+            x, y = vertex.view.xy
+            x = max(x, free + half)
+            vertex.view.xy = (x, y)
+            free = x + half + LANE
 
 
 def _tallest(layout: Any, rank: int) -> float:

@@ -14,7 +14,7 @@ from headrace.pipelines.function_ref import FunctionRef
 from headrace.pipelines.graph_drawing import mermaid, states, text, to_mermaid, to_svg, to_text
 from headrace.pipelines.graph_drawing.graph import Link, graph_of
 from headrace.pipelines.plan import ArtifactSlot, Channel, Comparison, Const, Group, Interface, Plan, Step
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 
@@ -97,8 +97,17 @@ def test_the_text_of_any_plan_says_exactly_its_links(plan: Plan) -> None:
     assert links_of_text(drawn) == {(f"{x.source}.{x.output}", x.target) for x in graph_of(plan).links}
 
 
+def overlapping() -> Plan:
+    """One of which grandalf alone lays two boxes over each other."""
+    reads = {2: ["Step0"], 3: ["Step0", "Step2"], 8: ["Step0"], 9: ["Step2"], 10: ["Step2"]}
+    reads |= {11: ["Step3"], 12: ["Step3"], 13: ["Step3"]}
+    inputs = [{f"i{k}": f"{name}.o0" for k, name in enumerate(reads.get(number, []))} for number in range(14)]
+    return Plan("any", tuple(step(f"Step{n}", inputs[n], ["o0"] if n in (0, 2, 3) else []) for n in range(14)))
+
+
 @settings(max_examples=40, deadline=None)
 @given(plans())
+@example(overlapping())
 def test_any_plan_is_valid_svg_inside_its_frame(plan: Plan) -> None:
     root = ElementTree.fromstring(to_svg(plan))
     left, top, width, height = map(float, root.attrib["viewBox"].split())
