@@ -26,6 +26,9 @@ from tests.whole_artifacts import check_artifacts, what_is_left
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 10
 # It asks the store in every run.
+STEPS = 11
+# What these give has a version or a time in it.
+MEASURES = ("Pusher", "InfraValidator")
 ASKS = "Resolver"
 
 
@@ -79,7 +82,7 @@ class Demo:
     def digests(self) -> dict[str, list[str]]:
         """The semantic digests of what the newest run has, but for the receipt of the push: it names run and folder."""
         with Store.open(self.root / "store.db", create=False) as store:
-            steps = [step for step in store.steps(store.runs(1)[0].id) if step.key.path != "Pusher"]
+            steps = [step for step in store.steps(store.runs(1)[0].id) if step.key.path not in MEASURES]
         made = {f"{step.key.path}.{name}": of for step in steps for name, of in step.outputs.items()}
         return {channel: [one.digest for one in of] for channel, of in made.items()}
 
@@ -118,7 +121,7 @@ class Demo:
         done = sum(step.state is StepState.SUCCEEDED for step in steps)
         names = sorted(step.key.path for step in steps if step.state is StepState.RUNNING)
         begun = [f"{name} has {what_is_left(folder / name)}" for name in names]
-        return f"{done} of 9 steps done; {', '.join(begun) or 'none begun'}"
+        return f"{done} of {STEPS} steps done; {', '.join(begun) or 'none begun'}"
 
 
 def killed(demo: Demo, ran: Ran, at: float, everything: bool) -> bool:
@@ -167,10 +170,10 @@ def test_ten_kills_of_the_whole_demo(tmp_path: Path) -> None:
     chance = random.Random(seed)
     undisturbed = Demo(tmp_path / "undisturbed")
     ran = undisturbed.run()
-    assert set(ran.states.values()) == {"succeeded"} and len(ran.timeline) == 18
+    assert set(ran.states.values()) == {"succeeded"} and len(ran.timeline) == 2 * STEPS
     undisturbed.check_served()
     digests = undisturbed.digests()
-    assert len(digests) == 9
+    assert len(digests) >= 9
     hit: Counter[str] = Counter()
     for number in range(KILLS):
         demo = Demo(tmp_path / str(number))
@@ -184,7 +187,7 @@ def test_ten_kills_of_the_whole_demo(tmp_path: Path) -> None:
         check_artifacts(demo.root, checked)
         done = demo.succeeded()
         states = demo.run().states
-        assert len(states) == 9
+        assert len(states) == STEPS
         for step in done - {ASKS}:
             assert states[step] == "cached", f"{step} had succeeded and ran again"
         check_artifacts(demo.root, checked)
