@@ -25,10 +25,10 @@ from tests.whole_artifacts import check_artifacts, what_is_left
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 10
-# It asks the store in every run.
 STEPS = 11
 # What these give has a version or a time in it.
 MEASURES = ("Pusher", "InfraValidator")
+# It asks the store in every run.
 ASKS = "Resolver"
 
 
