@@ -77,6 +77,8 @@ setup(
             "google-crc32c>=1.5,<2",
             "keras>=3.14,<4",
             "tensorflow>=2.20,<2.22",
+            # The callback by which a TFX module shows its training.
+            "tensorboard>=2.19,<2.22",
             "tensorflow-transform>=1.21,<1.22",
             "tf-keras>=2.20,<2.22",
             "tfx-bsl>=1.21,<1.22",
