@@ -37,6 +37,8 @@ def ExampleValidator(
 
     `skew_comparator` is written in the same way. `infinity_norm` is of strings: the largest change of a value's share.
     With anomalies that `fail_on` names, the step ends as failed and what depends on it does not run; its output stays.
+    In a sample run (`headrace run --sample`) anomalies are told and stop nothing: the first rows of a split need not
+    have what all of it has.
 
     Args:
         statistics: Statistics of every split.
@@ -71,7 +73,7 @@ def ExampleValidator(
     (anomalies.path / OFFENDING).write_text(json.dumps(rows, indent=1))
     anomalies.found = len(lines)
     anomalies.link(statistics=statistics, schema=schema)
-    stopping = _stopping(found, fail_on)
+    stopping = _stopping(found, fail_on) if step_context().sample is None else set()
     if isinstance(fail_on, list) and (unknown := sorted(set(fail_on) - _columns(statistics, schema))):
         raise DataError(f"fail_on names {unknown[0]!r}, which neither schema nor data has", "correct the column's name")
     if not stopping:

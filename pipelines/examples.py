@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.pipelines import storage
 from headrace.pipelines.artifact import Artifact, FileEntry, Property, digest_of
+from headrace.pipelines.parquet_encoding import dictionary_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -242,7 +243,7 @@ class _SplitWriter:
 
         table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
         if self._parquet is None:
-            self._begin_shard()
+            self._begin_shard(table)
         if table.num_rows:
             self._parquet.write_table(table, row_group_size=table.num_rows)
             self._groups.append(table.num_rows)
@@ -252,11 +253,12 @@ class _SplitWriter:
         if self._shard_bytes >= SHARD_BYTES:
             self._end_shard()
 
-    def _begin_shard(self) -> None:
+    def _begin_shard(self, first: pa.Table) -> None:
         import pyarrow.parquet as pq
 
         self._file = storage.open_file(storage.join(self._uri, f"part-{len(self._shards):05}.parquet"), "wb")
-        self._parquet = pq.ParquetWriter(self._file, self._schema, compression="lz4")
+        dictionaries = dictionary_columns(first)
+        self._parquet = pq.ParquetWriter(self._file, self._schema, compression="lz4", use_dictionary=dictionaries)
 
     def _end_shard(self) -> None:
         if self._parquet is None:

@@ -8,18 +8,14 @@ what text and table add on the reports of 1996 to 1999, from the run that pushed
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
-from headrace.pipelines import storage
-from headrace.pipelines.runs import Run, read_run
-from headrace.pipelines.store import Store
+from headrace.pipelines.runs import Run
 
 from examples.bird_strikes.reports import NUMBERS, TABLE, TEXT
-from examples.flights.proof import predict
+from examples.proof import predict, prove
 
 # Made up, in the manner of the reports: a jet meets geese as it climbs.
 REPORT: dict[str, Any] = {
@@ -60,38 +56,18 @@ def ablation_lines(run: Run) -> list[str]:
     return lines
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--root", default=str(Path(__file__).parents[2] / ".headrace"), help="the pipeline root")
-    root = storage.normalize(parser.parse_args().root)
-    with Store.open(str(Path(root) / "store.db"), create=False) as store:
-        [latest] = store.runs(1, pipeline="bird_strikes") or [None]
-        if latest is None:
-            print(f"no run of bird_strikes in {root}: headrace run examples/bird_strikes/pipeline.py", file=sys.stderr)
-            return 2
-        run = read_run(store, latest.id)
-        pushed = run["Pusher"].outputs.get("pushed_model")
-        if pushed is None:
-            why = run["Pusher"].refusal or run["Pusher"].state.value
-            print(f"run {run.id} pushed no model: {why}", file=sys.stderr)
-            return 3
-        lines = ablation_lines(run)
+def show(run: Run, saved_model: str) -> None:
+    """Prints the predictions for `REPORT` and for less of it, and what each modality adds."""
+    lines = ablation_lines(run)
+    missing: dict[str, list[str]] = {"all fields": []}
+    missing |= {"no remarks": TEXT, "remarks only": TABLE, "nothing": [*TEXT, *TABLE]}
+    probabilities, _ = predict(saved_model, [without(columns) for columns in missing.values()])
     print("a flight changed by geese, from raw fields, in a fresh Python with TensorFlow only:")
-    sent: dict[str, list[str]] = {"all fields": []}
-    sent |= {"no remarks": TEXT, "remarks only": TABLE, "nothing": [*TEXT, *TABLE]}
-    for name, columns in sent.items():
-        answer = predict(pushed.properties["destination"], without(columns))
-        if answer["ours"]:
-            print(f"the client imported {answer['ours']}: the model needs more than TensorFlow", file=sys.stderr)
-            return 1
-        [probability] = next(iter(answer["outputs"].values()))
+    for name, probability in zip(missing, probabilities):
         print(f"  {name:26} {probability:>6.1%}")
     print("\non the reports of 1996 to 1999:")
     print("\n".join(lines))
-    print(f"\nmodel   {pushed.properties['destination']}")
-    print(f"report  {Path(run.folder) / 'report.html'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(prove("bird_strikes", __doc__.splitlines()[0], show))

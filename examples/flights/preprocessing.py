@@ -80,9 +80,10 @@ def _weather(inputs: Tensors) -> Tensors:
         features[f"{name}_scaled"] = _zero_if_missing(layers.Normalization(axis=None)(logarithm))
     for name in ("temp", "wind_gust", "pressure"):
         features[f"{name}_missing"] = layers.Lambda(lambda x: ops.cast(ops.isnan(x), "float32"))(inputs[name])
-    wind = [inputs["wind_dir"], inputs["wind_speed"]]
-    east = layers.Lambda(lambda x: x[1] * ops.sin(x[0] * (math.pi / 180.0)) / 20.0)(wind)
-    north = layers.Lambda(lambda x: x[1] * ops.cos(x[0] * (math.pi / 180.0)) / 20.0)(wind)
+    # Degrees are integers, and floats where one is missing: Rescaling takes both.
+    wind = [layers.Rescaling(math.pi / 180.0)(inputs["wind_dir"]), inputs["wind_speed"]]
+    east = layers.Lambda(lambda x: x[1] * ops.sin(x[0]) / 20.0)(wind)
+    north = layers.Lambda(lambda x: x[1] * ops.cos(x[0]) / 20.0)(wind)
     humid_bin = layers.Discretization(num_bins=10)(inputs["humid"])
     visib_bin = layers.Discretization(bin_boundaries=[1.0, 3.0, 6.0, 9.0])(inputs["visib"])
     return {

@@ -120,6 +120,23 @@ def test_clean_data_of_every_type_has_no_anomaly(tmp_path, run):
     assert found["ExampleValidator"].outputs["anomalies"].found == 0
 
 
+def test_in_a_sample_anomalies_are_told_and_stop_nothing(tmp_path, run):
+    """The first rows of a split need not have what all of it has: here `late` has a value in the second half alone."""
+    rows = pa.table({"x": range(40), "late": [None] * 10 + [1.0] * 20 + [None] * 10})
+    pq.write_table(rows.slice(10), tmp_path / "train.parquet")
+    pq.write_table(rows, tmp_path / "eval.parquet")
+    gen = ParquetExampleGen(input_base={name: str(tmp_path / f"{name}.parquet") for name in ("train", "eval")})
+    stats = StatisticsGen(examples=gen.outputs["examples"])
+    schema = SchemaGen(statistics=stats.outputs["statistics"])
+    given = {"statistics": stats.outputs["statistics"], "schema": schema.outputs["schema"]}
+    steps = (gen, stats, schema, ExampleValidator(**given))
+    few = run(*steps, sample=10)
+    assert few.exit_code == 0, few["ExampleValidator"].error
+    assert few["ExampleValidator"].outputs["anomalies"].found == 1
+    assert any("late" in line for line in few["ExampleValidator"].warnings)
+    assert run(*steps).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("rows", "column", "kind", "said"),
     [
