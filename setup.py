@@ -93,7 +93,7 @@ setup(
             "flask>=3,<4",
             "flask-cors>=4,<7",
             # Cloud Build's own messages, which cloudbuild.yaml is held against.
-            "google-cloud-build>=3.30,<4",
+            "google-cloud-build>=3.42,<4",
             "hypothesis>=6.100,<7",
             "ipykernel>=6.29",
             # The clients of both targets, each against a server on loopback.
@@ -105,7 +105,7 @@ setup(
             "nbformat>=5.10,<6",
             "pandas>=2.2.3,<4",
             "psutil>=6,<8",
-            "pytest>=8.3,<10",
+            "pytest>=8.4,<10",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.8",

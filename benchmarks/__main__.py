@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "serve": [],
     "small_steps": [],
     "wide_one_hot": [],
+    "many_categories": [],
     "scale": ["1", "3"],
 }
 LONG = {**BENCHMARKS, "scale": ["1", "3", "10", "30"]}

@@ -2,10 +2,11 @@
 
     python -m benchmarks.flights_pipeline [--repeat 3]
 
-By turns: `headrace run examples/flights/pipeline.py` on a new root and store, and `benchmarks/by_hand.py`; whole
-processes from start to end, so that imports and what the runner does are counted. The time of `fit`, which is the same
-network on the same batches, is taken off for the second ratio: it begins when Trainer says so and ends with its last
-report; by_hand times its own. Processor time counts every process that a run starts.
+By turns: the pipeline of examples/flights on a new root and store, without its gates, since the script has none, and
+`benchmarks/by_hand.py` (with gates: `--pipeline examples/flights/pipeline.py`; what they add: `benchmarks.gates`).
+Whole processes from start to end, so that imports and what the runner does are counted. The time of `fit`, which is the
+same network on the same batches, is taken off for the second ratio: it begins when Trainer says so and ends with its
+last report; by_hand times its own. Processor time counts every process that a run starts.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.results import Result, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE = "examples/flights/pipeline.py"
+WITHOUT_GATES = "benchmarks/flights_without_gates.py"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def compare(ours: Sequence[Taken], reference: Sequence[Taken]) -> list[Result]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--pipeline", default=PIPELINE, help="another file to run instead")
+    parser.add_argument("--pipeline", default=WITHOUT_GATES, help="another file to run instead")
     arguments = parser.parse_args()
     ours: list[Taken] = []
     reference: list[Taken] = []

@@ -235,7 +235,7 @@ def _record_batches(rows: _Rows, options: Any, seed: int) -> Iterator[pa.RecordB
     for epoch, _ in enumerate(epochs):
         stream = _stream(rows, options, seed, options.batch_size)
         done = 0
-        for pool, order in stream._pools(epoch):
+        for pool, order in stream.pools(epoch):
             for start in range(0, len(order), stream.batch_size):
                 if done == stream.steps:
                     break

@@ -75,7 +75,7 @@ class BatchStream:
         """Yields the batches of an epoch, stacked: arrays of shape (batches, rows, ...)."""
         most = max(1, STACK_BYTES // max(1, self.batch_size * self.row_bytes))
         step = 0
-        for rows, order in self._pools(epoch):
+        for rows, order in self.pools(epoch):
             for start in range(0, len(order), most * self.batch_size):
                 indices = order[start : start + most * self.batch_size]
                 chosen = indices[: (self.steps - step) * self.batch_size]
@@ -97,7 +97,7 @@ class BatchStream:
             if part.num_rows:
                 yield map_arrays(lambda array: array.reshape(batches, -1, *array.shape[1:]), self.expand(part))  # noqa: B023
 
-    def _pools(self, epoch: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    def pools(self, epoch: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
         """Yields some row groups together, with the order of their rows: one pool is all that is held.
 
         What does not fill a batch goes into the next pool.

@@ -81,16 +81,13 @@ def _row(feature: Any, domains: dict[str, list[str]], privacy: Privacy) -> Schem
     marks += [f"not in {name}" for name in feature.not_in_environment] + [
         f"only in {name}" for name in feature.in_environment
     ]
+    tells_no_value, hidden = kind == "image_domain", HIDDEN if kind else ""
     return SchemaRow(
         name=feature.name,
         type={"bytes": "string", "type_unknown": "unknown"}.get(type_, type_) if kind != "bool_domain" else "bool",
         presence=_presence(feature),
         shape=_shape(feature),
-        domain=_domain(feature, domains.get(feature.name), kind)
-        if shown or kind == "image_domain"
-        else HIDDEN
-        if kind
-        else "",
+        domain=_domain(feature, domains.get(feature.name), kind) if shown or tells_no_value else hidden,
         default=(defaults[-1] if shown else HIDDEN) if defaults else "",
         marks=tuple(marks),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import keras
 import numpy as np
 import pyarrow as pa
@@ -9,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from headrace.transforms.keras_graph import analyze_and_trace, vocabulary
-from headrace.transforms.row_groups import row_groups
+from headrace.transforms.keras_graph import analyze_and_trace, token_runs, vocabulary
+from headrace.transforms.row_groups import read, row_groups
 from keras import layers
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -114,3 +117,54 @@ def test_counting_very_many_categories_takes_memory_by_their_number_and_not_by_r
     assert merged.table.nbytes <= categories * (20 + 8 + 16) * 1.01
     kept = vocabulary.finish(merged, size=10)
     assert len(kept.tokens) == 10 and set(kept.counts) == {rows_of_each}
+
+
+def test_counting_more_categories_than_a_run_holds_keeps_no_more_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(token_runs, "RUN_BYTES", 1 << 20)
+    merged, most = vocabulary.create(), 0
+    for start in range(0, 400_000, 10_000):
+        numbers = [*range(start, start + 10_000), 7]
+        tokens = pa.array([f"customer{number:012d}" for number in numbers], pa.binary())
+        merged = vocabulary.merge(merged, vocabulary.summarize(tokens), str(tmp_path))
+        most = max(most, merged.table.nbytes if merged.table is not None else 0)
+    assert len(merged.runs) > 5
+    assert most <= 2 * token_runs.RUN_BYTES + 20_000 * (20 + 8 + 16)
+    kept = vocabulary.finish(merged, size=2)
+    assert kept.tokens == ["customer000000000007", "customer000000399999"]
+    assert kept.counts.tolist() == [41, 1]
+
+
+def test_a_transform_leaves_many_tokens_in_files_and_no_file_behind(tmp_path, monkeypatch):
+    """The same vocabulary as from memory, through both engines."""
+    users = [f"u{number % 700} of {number % 11}" for number in range(3_000)]
+    pq.write_table(pa.table({"s": users, "big": np.arange(3_000) % 90}), tmp_path / "rows.parquet", row_group_size=100)
+    groups = row_groups([str(tmp_path / "rows.parquet")])
+
+    def look_up(inputs):
+        return {
+            "user": layers.StringLookup()(inputs["s"]),
+            "big": layers.IntegerLookup()(inputs["big"]),
+            "texts": layers.TextVectorization(output_mode="tf_idf")(inputs["s"]),
+        }
+
+    def features(engine):
+        return analyze_and_trace(look_up, SCHEMA, groups, engine=engine).apply(read(groups[0]))
+
+    expected = features("direct")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    written = []
+
+    def write_run(table, folder, own=token_runs.write_run):
+        assert Path(folder).parent == temporary
+        written.append(own(table, folder))
+        return written[-1]
+
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(token_runs, "RUN_BYTES", 0)
+    monkeypatch.setattr(token_runs, "write_run", write_run)
+    monkeypatch.setattr(vocabulary, "SLACK_ROWS", 0)
+    for engine in ("direct", "beam"):
+        assert features(engine).equals(expected)
+        assert len(written) > 3 and not list(temporary.iterdir())
+        written.clear()

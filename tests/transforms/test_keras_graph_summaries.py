@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from functools import reduce
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace.transforms.keras_graph import bin_boundaries, vocabulary
+from headrace.transforms.keras_graph import bin_boundaries, token_runs, vocabulary
 from headrace.transforms.keras_graph.analyzers import MeanVariance
 from headrace.transforms.moments import Moments
 from hypothesis import given, settings
@@ -41,6 +45,36 @@ def test_vocabulary_counts_and_order(tokens, cuts, data):
     assert finished.tokens == [token for token, _ in expected]
     assert finished.counts.tolist() == [count for _, count in expected]
     np.testing.assert_allclose(finished.idf, [np.log(1 + len(present) / (1 + count)) for _, count in expected])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.binary(max_size=3), max_size=60) | st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 9)),
+    st.lists(st.integers(0, 99), max_size=6),
+    st.none() | st.integers(0, 20),
+    st.data(),
+)
+def test_a_vocabulary_that_went_through_files_is_the_same(tokens, cuts, size, data):
+    kind = pa.int64() if tokens and isinstance(tokens[0], int) else pa.binary()
+    shards = [vocabulary.summarize(pa.array(one, kind), row_length=1) for one in _shards(tokens, cuts)]
+    drop = tuple(tokens[:1]) if kind == pa.int64() else ()
+    expected = vocabulary.finish(reduce(vocabulary.merge, shards, vocabulary.create()), drop, size, "latin-1")
+    shards = data.draw(st.permutations(shards))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(token_runs, "RUN_BYTES", 0),
+        mock.patch.object(vocabulary, "SLACK_ROWS", -1),
+    ):
+        halves = [shards[: len(shards) // 2], shards[len(shards) // 2 :]]
+        merged = [reduce(lambda a, b: vocabulary.merge(a, b, folder), half, vocabulary.create()) for half in halves]
+        travelled = [pickle.loads(pickle.dumps(one)) for one in merged]
+        counts = vocabulary.merge(*travelled, folder)
+        assert len(list(Path(folder).iterdir())) == len(counts.runs)
+        finished = vocabulary.finish(counts, drop, size, "latin-1")
+        assert not [path for path in Path(folder).iterdir() if path.is_file()]
+    assert finished.tokens == expected.tokens
+    np.testing.assert_array_equal(finished.counts, expected.counts)
+    np.testing.assert_array_equal(finished.idf, expected.idf)
 
 
 @quick

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +123,10 @@ class TextAnalyzer:
     tokenizer: Tokenizer
     counts: VocabularyAnalyzer
 
+    def spilling(self, folder: str) -> TextAnalyzer:
+        """The analyzer that leaves in a folder what is too much for memory."""
+        return replace(self, counts=self.counts.spilling(folder))
+
     def create(self) -> vocabulary.TokenCounts:
         return vocabulary.create()
 
@@ -131,7 +135,7 @@ class TextAnalyzer:
         return vocabulary.summarize_documents(tokens.values, tokens.rows, tokens.texts)
 
     def merge(self, left: vocabulary.TokenCounts, right: vocabulary.TokenCounts) -> vocabulary.TokenCounts:
-        return vocabulary.merge(left, right)
+        return self.counts.merge(left, right)
 
     def finish(self, summary: vocabulary.TokenCounts) -> vocabulary.Vocabulary:
         return self.counts.finish(summary)
@@ -148,6 +152,7 @@ class VocabularyAnalyzer:
         drop: The mask and out-of-vocabulary tokens, which are never part of the vocabulary.
         size: How many tokens are kept at most.
         encoding: Of string tokens.
+        folder: Where counts go that are many; None keeps them in memory.
     """
 
     layer: str
@@ -156,6 +161,11 @@ class VocabularyAnalyzer:
     drop: tuple[Any, ...]
     size: int | None
     encoding: str = "utf-8"
+    folder: str | None = None
+
+    def spilling(self, folder: str) -> VocabularyAnalyzer:
+        """The analyzer that leaves in a folder what is too much for memory."""
+        return replace(self, folder=folder)
 
     def create(self) -> vocabulary.TokenCounts:
         return vocabulary.create()
@@ -177,7 +187,7 @@ class VocabularyAnalyzer:
         return _bytes(flat)
 
     def merge(self, left: vocabulary.TokenCounts, right: vocabulary.TokenCounts) -> vocabulary.TokenCounts:
-        return vocabulary.merge(left, right)
+        return vocabulary.merge(left, right, self.folder)
 
     def finish(self, summary: vocabulary.TokenCounts) -> vocabulary.Vocabulary:
         try:

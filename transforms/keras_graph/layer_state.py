@@ -6,7 +6,7 @@ workers: it must be picklable, and its methods are the pure create, summarize, m
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,19 @@ class Analyzer(Protocol):
 
     def finish(self, summary: Any) -> Any:
         """The state, once everything is merged."""
+        ...
+
+
+@runtime_checkable
+class SpillingAnalyzer(Analyzer, Protocol):
+    """An analyzer whose summary may be larger than memory, and which can leave the most of it in files."""
+
+    def spilling(self, folder: str) -> Analyzer:
+        """The same analyzer, which may write files.
+
+        Args:
+            folder: A folder that every worker of the pass sees, deleted after `finish`.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from headrace.transforms.feature_model import ModelInput, to_numpy
 from headrace.transforms.keras_graph import symbolic_graph
 from headrace.transforms.keras_graph.evaluator import Evaluator
 from headrace.transforms.keras_graph.lambda_rules import LambdaError
-from headrace.transforms.keras_graph.layer_state import Analyzer
+from headrace.transforms.keras_graph.layer_state import Analyzer, SpillingAnalyzer
 from headrace.transforms.keras_graph.raw_columns import check_exact, symbolic_inputs
 from headrace.transforms.keras_graph.tracing import Key, Trace, TracedLayer, observing
 from headrace.transforms.passes import run_pass
@@ -100,10 +101,12 @@ def settle(
                 "it: look at the split and the filters of ExampleGen"
             )
         _check_lengths([tensor for one in ready for tensor in one.inputs], inputs)
-        level = _level(ready, symbolic, inputs, portable=engine == "beam" and _leaves_this_process(beam_args))
-        computed = run_pass(
-            train_groups, level, columns=level.columns(), beam_args=beam_args, engine=engine, on_rows=on_rows
-        )
+        elsewhere = engine == "beam" and _leaves_this_process(beam_args)
+        with TemporaryDirectory(prefix="headrace-tokens-") as folder:
+            level = _level(ready, symbolic, inputs, portable=elsewhere, folder=None if elsewhere else folder)
+            computed = run_pass(
+                train_groups, level, columns=level.columns(), beam_args=beam_args, engine=engine, on_rows=on_rows
+            )
         passes += 1
         for one, state in zip(ready, computed):
             known.states[one.key] = state
@@ -184,14 +187,21 @@ def _leaves_this_process(beam_args: Sequence[str] | None) -> bool:
 
 
 def _level(
-    ready: list[TracedLayer], symbolic: dict[str, Any], inputs: Mapping[str, ModelInput], *, portable: bool
+    ready: list[TracedLayer],
+    symbolic: dict[str, Any],
+    inputs: Mapping[str, ModelInput],
+    *,
+    portable: bool,
+    folder: str | None,
 ) -> Level:
     analyzers: list[Analyzer] = []
     sources: list[list[_Source]] = []
     behind: list[Any] = []
     for one in ready:
         first = one.inputs[0]
-        analyzers.append(one.state.analyzer(one.layer, tuple(first.shape), str(first.dtype)))
+        analyzer = one.state.analyzer(one.layer, tuple(first.shape), str(first.dtype))
+        spills = folder is not None and isinstance(analyzer, SpillingAnalyzer)
+        analyzers.append(analyzer.spilling(folder) if spills else analyzer)
         mine: list[_Source] = []
         for tensor in one.inputs:
             if symbolic_graph.is_input(tensor):

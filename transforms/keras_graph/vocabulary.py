@@ -2,7 +2,8 @@
 
 A batch is counted as statistics count it (`transforms.value_counts`). Unlike there nothing is ever dropped: every token
 of the train split is in the vocabulary that `adapt` makes. As many distinct tokens as rows are possible, so batches are
-collected and added up when they are twice what is known to be distinct.
+collected and added up when they are twice what is known to be distinct; and what is then larger than `RUN_BYTES` goes
+to a file, so that memory is bounded also where no token comes twice (`token_runs`).
 
 The order is by count, then by the token itself, both descending: `keras.layers.StringLookup.finalize_state` reverses
 `np.lexsort((tokens, counts))`. Strings compare by their UTF-8 bytes. The inverse document frequency of `tf_idf` is
@@ -17,12 +18,17 @@ log(1 + documents / (1 + documents with the token)), as in `IndexLookup._inverse
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from headrace.transforms.keras_graph import token_runs
 from headrace.transforms.value_counts import count_values
+
+# Rows that are collected before they are added up, beyond twice the unique ones.
+SLACK_ROWS = 10_000
 
 
 class TokenCounts(NamedTuple):
@@ -32,11 +38,13 @@ class TokenCounts(NamedTuple):
         table: Columns `token` (string as binary, or int64), `count` and `documents` (int64).
         documents: How many rows had at least one token.
         unique: How many of the first rows of `table` are known to be unique.
+        runs: Files with more counts, of tokens that may be in `table` too.
     """
 
     table: pa.Table | None
     documents: int = 0
     unique: int = 0
+    runs: tuple[str, ...] = ()
 
 
 class Vocabulary(NamedTuple):
@@ -92,14 +100,26 @@ def _with_documents(
     return TokenCounts(_table(values, counts, by_token), documents, len(values))
 
 
-def merge(left: TokenCounts, right: TokenCounts) -> TokenCounts:
-    """Adds two counts; the order of merging does not change `finish`."""
-    if left.table is None or right.table is None:
-        return right if left.table is None else left
-    table = pa.concat_tables([left.table, right.table])
-    merged = TokenCounts(table, left.documents + right.documents, left.unique)
+def merge(left: TokenCounts, right: TokenCounts, folder: str | None = None) -> TokenCounts:
+    """Adds two counts; the order of merging does not change `finish`.
+
+    Args:
+        left, right: The counts.
+        folder: Where counts go that are many; None keeps them in memory.
+    """
+    tables = [one.table for one in (left, right) if one.table is not None]
+    table = pa.concat_tables(tables) if tables else None
+    unique = right.unique if left.table is None else left.unique
+    merged = TokenCounts(table, left.documents + right.documents, unique, left.runs + right.runs)
     # Compacting at twice the unique size makes the total work linear in what arrives.
-    return compact(merged) if table.num_rows > 2 * left.unique + 10_000 else merged
+    if table is None or table.num_rows <= 2 * unique + SLACK_ROWS:
+        return merged
+    merged = compact(merged)
+    return merged if folder is None or merged.table.nbytes < token_runs.RUN_BYTES else _to_file(merged, folder)
+
+
+def _to_file(counts: TokenCounts, folder: str) -> TokenCounts:
+    return TokenCounts(None, counts.documents, 0, (*counts.runs, token_runs.write_run(counts.table, folder)))
 
 
 def compact(counts: TokenCounts) -> TokenCounts:
@@ -108,7 +128,7 @@ def compact(counts: TokenCounts) -> TokenCounts:
         return counts
     grouped = counts.table.group_by("token").aggregate([("count", "sum"), ("documents", "sum")])
     table = _table(grouped["token"], grouped["count_sum"], grouped["documents_sum"])
-    return TokenCounts(table.combine_chunks(), counts.documents, table.num_rows)
+    return TokenCounts(table.combine_chunks(), counts.documents, table.num_rows, counts.runs)
 
 
 def finish(
@@ -120,12 +140,12 @@ def finish(
         UnicodeDecodeError: A token is not text in `encoding`.
     """
     counts = compact(counts)
-    if counts.table is None:
+    if counts.table is None and not counts.runs:
         return Vocabulary([], np.zeros(0, np.int64), np.zeros(0))
-    kind = counts.table["token"].type
+    ordered = _ordered(counts, None if size is None else size + len(drop))
+    kind = ordered["token"].type
     dropped = [token.encode(encoding) if isinstance(token, str) else token for token in drop if token is not None]
-    table = counts.table.filter(pc.invert(pc.is_in(counts.table["token"], pa.array(dropped, kind))))
-    table = table.sort_by([("count", "descending"), ("token", "descending")]).slice(0, size)
+    table = ordered.filter(pc.invert(pc.is_in(ordered["token"], pa.array(dropped, kind)))).slice(0, size)
     tokens = table["token"].to_pylist()
     containing = table["documents"].to_numpy()
     return Vocabulary(
@@ -133,6 +153,15 @@ def finish(
         table["count"].to_numpy(),
         np.log(1 + counts.documents / (1 + containing)),
     )
+
+
+def _ordered(counts: TokenCounts, size: int | None) -> pa.Table:
+    """The first tokens, each once, as `adapt` orders them."""
+    if not counts.runs:
+        return counts.table.sort_by([("count", "descending"), ("token", "descending")]).slice(0, size)
+    if counts.table is not None:
+        counts = _to_file(counts, str(Path(counts.runs[0]).parent))
+    return token_runs.add_runs(counts.runs, size)
 
 
 def _plain(tokens: pa.Array) -> pa.Array:
