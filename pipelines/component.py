@@ -124,9 +124,12 @@ def component(
         process: A module that says which functions need a process of their own, and prepares it
             (`headrace.pipelines.own_process`).
 
+    >>> from headrace.pipelines import Examples, HyperParameters, Input, Output
     >>> @component
-    ... def Count(examples: Input[Examples], counts: Output[Counts], *, split: str = "train") -> None:
+    ... def Count(examples: Input[Examples], counts: Output[HyperParameters], *, split: str = "train") -> None:
     ...     counts.write({"rows": examples.read(split).num_rows})
+    >>> Count.spec.name
+    'Count'
     """
     if function is not None:
         return Component(function)

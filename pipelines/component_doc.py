@@ -41,12 +41,12 @@ def parse_doc(text: str) -> ComponentDoc:
     ...
     ...     Args:
     ...         split: The split,
-    ...             or none.
+    ...             or none: all.
     ...
-    ...     >>> Count(split="train")  # doctest: +SKIP
+    ...     >>> Count(split="train")
     ...     ''')
     >>> doc.summary, doc.args, doc.example
-    ('Counts rows.', {'split': 'The split, or none.'}, 'Count(split="train")')
+    ('Counts rows.', {'split': 'The split, or none: all.'}, 'Count(split="train")')
     """
     summary, _, rest = inspect.cleandoc(text).partition("\n")
     lines = rest.split("\n")
@@ -79,7 +79,7 @@ def _entries(lines: list[str]) -> Iterator[tuple[str, str]]:
     """`name: text` entries; a line that is indented further goes on with the one above."""
     name, text = "", ""
     for line in lines:
-        started = re.match(r" {4}([\w, ]+): ?(.*)$", line)
+        started = re.match(r" {4}(\w[\w, ]*): ?(.*)$", line)
         if started:
             if name:
                 yield name, text

@@ -25,11 +25,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import HeadraceError
+from headrace.pipelines.plan_values import Function
 
 if TYPE_CHECKING:
     from headrace.pipelines.component import Component
     from headrace.pipelines.execution import StepRequest, StepResult
     from headrace.pipelines.function_ref import FunctionRef
+    from headrace.pipelines.plan import Step
 
 # Names the module that this process was prepared by.
 INSIDE = "HEADRACE_OWN_PROCESS"
@@ -58,6 +60,19 @@ def wanted_by(request: StepRequest) -> str | None:
         return None
     component = request.component.load(root=request.project, code_path=request.code_path)
     return process_of(component, functions, request.project)
+
+
+def told_of(step: Step, root: str | None) -> str | None:
+    """One line about a step of a Plan that will run in a process of its own, and why; None for any other.
+
+    Raises:
+        HeadraceError: What its functions import is not installed.
+    """
+    functions = [value.ref for _, value in step.arguments if isinstance(value, Function)]
+    if not functions:
+        return None
+    module = process_of(step.component.load(root=root), functions, root)
+    return None if module is None else importlib.import_module(module).said(functions, root)
 
 
 def run_apart(module: str, request: StepRequest, report: Callable[[dict[str, Any]], None]) -> StepResult:

@@ -32,7 +32,7 @@ def check_argo(document: str | Mapping[str, Any]) -> list[Problem]:
         Everything that is wrong, each with its place in the file; nothing, when it is right.
 
     >>> [problem.what for problem in check_argo({"kind": "Workflow", "apiVersion": "argoproj.io/v1alpha1"})]
-    ["metadata: expected a name or generateName, received neither", 'spec: there is none']
+    ['metadata: expected a name or generateName, received neither', 'spec: there is none']
     """
     if isinstance(document, str):
         import yaml

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ def compile(arguments: argparse.Namespace) -> int:
         version=version_of(arguments),
         memoize=bool(arguments.memoize),
     )
+    for plan in plans:
+        tell_notes(plan)
     if arguments.output == "-":
         print("---\n".join(texts.values()), end="")
         return 0
@@ -42,6 +45,12 @@ def compile(arguments: argparse.Namespace) -> int:
         write_whole(path, text)
         print(f"{name}: {path}")
     return 0
+
+
+def tell_notes(plan: Plan) -> None:
+    """What the author should know of the pipeline, such as a gate that it is without; beside what is printed."""
+    for note in plan.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _plans(files: list[str]) -> list[Plan]:
@@ -94,6 +103,7 @@ def compile_for(arguments: argparse.Namespace, plan: Plan, kind: str | None = No
     """Compiles a pipeline that is on its way to a server."""
     deployment = deployment_of(arguments)
     version = version_of(arguments)
+    tell_notes(plan)
     # When it runs is said to the server; what runs is the same at any time.
     timeless = replace(deployment, schedule=None) if kind != "CronWorkflow" else deployment
     text = compile_plan(

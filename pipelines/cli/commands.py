@@ -15,6 +15,7 @@ from headrace.pipelines import storage
 from headrace.pipelines.author_file import load_plan
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.function_ref import project_root
+from headrace.pipelines.own_process import told_of
 from headrace.pipelines.plan import Plan
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def plan(arguments: argparse.Namespace) -> int:
     width = max(len(item.step) for item in forecasts)
     for item in forecasts:
         print(f"  {item.step:{width}}  {item.verdict:12} {item.reason}")
-    for line in [*_notes(planned), *_import_costs(before)]:
+    for line in [*_notes(planned), *_processes(planned), *_import_costs(before)]:
         print(line)
     return 0
 
@@ -308,6 +309,12 @@ def _match(name: str, ids: list[str]) -> str:
 
 def _notes(planned: Plan) -> list[str]:
     return [f"note: {note}" for note in planned.notes]
+
+
+def _processes(planned: Plan) -> list[str]:
+    """Which steps run in a process of their own, such as those of TensorFlow Transform."""
+    told = {step.id: told_of(step, planned.root) for step in planned.steps}
+    return [f"note: {step}: {line}" for step, line in told.items() if line is not None]
 
 
 def _import_costs(before: frozenset[str]) -> list[str]:

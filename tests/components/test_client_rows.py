@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from headrace.components import client_rows
 from headrace.components.client_rows import ClientRows, bytes_as_json, instances
 from headrace.components.skew.edges import edge_rows
 from headrace.transforms.feature_model import ModelInput
@@ -80,12 +79,6 @@ def test_bytes_survive_json(value: bytes) -> None:
     from headrace.components.skew.calls import plain_value
 
     assert plain_value(json.loads(json.dumps(bytes_as_json(value)))) == value
-
-
-def test_the_docstring() -> None:
-    import doctest
-
-    assert doctest.testmod(client_rows).failed == 0
 
 
 def edges_of(name: str, typical: dict[str, Any]) -> dict[str, Any]:

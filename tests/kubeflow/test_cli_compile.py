@@ -67,6 +67,28 @@ def test_one_pipeline_becomes_one_file_with_equal_bytes_each_time(headrace, tmp_
     assert (tmp_path / "out" / "one.yaml").stat().st_mode & 0o777 == 0o666 & ~current_umask()
 
 
+def test_what_the_author_should_know_is_said_beside_the_output(headrace, tmp_path):
+    author = """
+        from headrace.components import Filesystem, Importer, Pusher
+        from headrace.pipelines import Model, pipeline
+
+
+        @pipeline
+        def old():
+            model = Importer(source_uri="s3://bucket/model", artifact_type=Model)
+            Pusher(
+                model=model.outputs["result"],
+                without_blessing=True,
+                push_destination=Filesystem(base_directory="s3://bucket/serving"),
+            )
+        """
+    (tmp_path / "old.py").write_text(textwrap.dedent(author))
+    done = headrace("compile", "old.py", "--target", "argo", "-o", "-", *OPTIONS)
+    assert done.code == 0, done.err
+    assert yaml.safe_load(done.out)["kind"] and "note: " not in done.out
+    assert "note: old.py:" in done.err and "Pusher pushes without the skew gate: " in done.err
+
+
 def current_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

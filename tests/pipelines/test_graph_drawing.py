@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import re
 import subprocess
 import sys
 from xml.etree import ElementTree
 
-import pytest
 from headrace.pipelines.function_ref import FunctionRef
-from headrace.pipelines.graph_drawing import mermaid, states, text, to_mermaid, to_svg, to_text
+from headrace.pipelines.graph_drawing import to_mermaid, to_svg, to_text
 from headrace.pipelines.graph_drawing.graph import Link, graph_of
 from headrace.pipelines.plan import ArtifactSlot, Channel, Comparison, Const, Group, Interface, Plan, Step
 from hypothesis import example, given, settings
@@ -48,11 +46,6 @@ TWELVE = Plan(
         ),
     ),
 )
-
-
-@pytest.mark.parametrize("module", [text, mermaid, states])
-def test_docstrings(module: object) -> None:
-    assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
 
 def links_of_text(drawn: str) -> set[tuple[str, str]]:

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from headrace.pipelines import own_process
 from headrace.pipelines.errors import HeadraceError
 from headrace.pipelines.execution import StepRequest, execute
 from headrace.pipelines.function_ref import FunctionRef
+
+from tests.command_line import headrace_in
 
 PREPARED = """
 import os
@@ -85,6 +88,23 @@ def test_a_step_whose_functions_need_it_runs_in_a_prepared_process(request_of, c
     assert result.results["prepared"] == str(result.results["pid"]) and result.results["pid"] != os.getpid()
     assert [event["kind"] for event in events] == ["progress"]
     assert "PREPARED" not in os.environ and "apart: apart\n" in capsys.readouterr().out
+
+
+def test_plan_says_which_step_runs_so(request_of, tmp_path):
+    request_of("apart")
+    text = "from own_steps import Ask, apart, here\n" + dedent(
+        """
+        from headrace.pipelines import pipeline
+        @pipeline
+        def flow():
+            Ask(function=apart).with_id("First")
+            Ask(function=here).with_id("Second")
+        """
+    )
+    (tmp_path / "flow.py").write_text(text)
+    said = headrace_in(tmp_path, ["plan", "flow.py", "--root", str(tmp_path / "none")])
+    assert said.code == 0, said.err
+    assert [line for line in said.out.splitlines() if line.startswith("note")] == ["note: First: apart: apart"]
 
 
 def test_another_function_runs_in_the_worker(request_of):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
-import importlib
 import json
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -18,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import headrace.pipelines.report as report_package
 import pyarrow as pa
 import pytest
 from headrace.pipelines import storage
@@ -55,16 +51,6 @@ DIARY = "dear diary number {} today was another very long day with much to tell 
 SECRET = "hunter2hunter2"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 STARTED = datetime(2024, 5, 1, 12, 0, 3, tzinfo=UTC)
-
-
-def modules() -> list[str]:
-    walked = pkgutil.walk_packages(report_package.__path__, "headrace.pipelines.report.")
-    return [found.name for found in walked]
-
-
-@pytest.mark.parametrize("name", modules())
-def test_docstrings(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def batch(rows: int, shift: float = 0.0) -> pa.RecordBatch:
