@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "flights_pipeline": [],
     "gates": [],
     "second_run": [],
+    "compile": [],
     "csv_ingest": [],
     "statistics_pass": [],
     "transform_pass": [],

