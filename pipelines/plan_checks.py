@@ -86,7 +86,7 @@ def _inputs(step: Step, by_id: Mapping[str, Step], where: Location | None) -> It
                 what = f"{step.id}.{name}: expected {slot.type}, received {received}"
                 yield Problem(what, f"take it from a step that makes {slot.type}", where, "argument")
     for name in given.keys() - slots.keys():
-        near = difflib.get_close_matches(name, slots, 1, 0.5)
+        near = difflib.get_close_matches(name, slots, 1, 0.7)
         fix = f"use {near[0]!r}" if near else f"it takes {', '.join(slots) or 'none'}"
         yield Problem(f"{step.id}: unknown input {name!r}", fix, where, "unknown-argument")
 

@@ -196,7 +196,7 @@ def _unknown_and_missing(
     for name in bound:
         if name in known or (name == "module_file" and takes_functions):
             continue
-        near = difflib.get_close_matches(name, known, 1, 0.5)
+        near = difflib.get_close_matches(name, known, 1, 0.7)
         hint = f"use {near[0]!r}" if near else f"it takes {', '.join(known)}"
         yield Problem(f"{id_}: unknown argument {name!r}", hint, where, "unknown-argument")
     for name, slot in spec.inputs.items():
