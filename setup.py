@@ -53,10 +53,10 @@ setup(
     ],
     package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako", "Dockerfile", "slim.sh"]},
     # Small, and all that it takes to check, draw and compile a pipeline. kfp-pipeline-spec is the messages of KFP's IR
-    # alone, not the SDK; 2.14.6 is the first that any Protobuf 6 will do for.
+    # alone, not the SDK; 2.17 is the first with a time to live and a limit of parallel steps.
     install_requires=[
         "grandalf>=0.8,<1",
-        "kfp-pipeline-spec>=2.14.6,<3",
+        "kfp-pipeline-spec>=2.17,<3",
         "protobuf>=6.31.1,<7",
         "pyflakes>=3.2,<4",
         "pyyaml>=6.0.1,<7",
