@@ -53,7 +53,7 @@ setup(
     ],
     package_data={"": ["py.typed", "*.j2", "*.css", "*.js", "*.mako", "Dockerfile", "slim.sh"]},
     # Small, and all that it takes to check, draw and compile a pipeline. kfp-pipeline-spec is the messages of KFP's IR
-    # alone, not the SDK; 2.17 is the first with a time to live and a limit of parallel steps.
+    # alone, not the SDK; 2.17 is the first with the time that an ended run is kept.
     install_requires=[
         "grandalf>=0.8,<1",
         "kfp-pipeline-spec>=2.17,<3",

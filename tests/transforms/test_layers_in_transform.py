@@ -219,7 +219,7 @@ def test_each_layer_alone_asks_for_its_columns_and_passes(tmp_path: Path) -> Non
 
     groups = row_groups([str(tmp_path / "rows.parquet")])
     transform = analyze_and_trace(crossed, schema, groups, engine="direct")
-    assert transform.columns == ["amount", "carrier"] and (transform.traces, transform.passes) == (3, 2)
+    assert transform.columns == ["amount", "carrier"] and (transform.traces, transform.passes) == (2, 2)
     assert not transform.feature_specs["cross"].vocabulary[1].startswith("|")
 
 

@@ -74,6 +74,10 @@ class LayerState:
     early_reads: tuple[str, ...] = ()
     """Methods of the layer that a `preprocessing_fn` may call before it calls the layer, such as `vocabulary_size`."""
 
+    keeps_shape = False
+    """Whether what the layer gives has the same shape and dtype before it has its state, unless `provisional` says
+    otherwise: a graph that was traced without the state is then right with it."""
+
     def is_given(self, layer: Any) -> bool:
         """Whether the author gave the layer its state (`vocabulary=`, `mean=`, `bin_boundaries=`, `adapt`)."""
         raise NotImplementedError

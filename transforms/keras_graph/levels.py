@@ -4,7 +4,8 @@ A trace finds every layer that needs data and has none yet. Those that no other 
 computes the state of all of them together, and the next trace gives each its state before it is called, so that a
 one-hot has its true width where the next level is built. In a trace, a layer that is not ready yet gives a tensor of
 a guessed width; nothing is computed from it, and an exception that the guess may have caused ends that trace only.
-The last trace has every state and no guess: it is the transform.
+The last trace has no guess, and every state, before its layers are called or, where no shape depends on it, after that:
+it is the transform.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ def settle(
         for one, state in zip(ready, computed):
             known.states[one.key] = state
             known.inputs[one.key] = _fingerprints(one, trace)
+        if error is None and not stale and trace.complete(known.states):
+            _check_lengths(symbolic_graph.symbolic_leaves(outputs), inputs)
+            return Settled(symbolic, outputs, traces, passes)
     raise ValueError(
         f"preprocessing_fn has other layers each time it is traced ({_MOST_TRACES} times): it must build the same "
         "graph from the same inputs; look for random numbers, and for layers made once and kept in a variable"

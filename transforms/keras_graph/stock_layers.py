@@ -25,6 +25,7 @@ class NormalizationState(LayerState):
     """Normalization: mean and variance over all axes but `axis`."""
 
     reads_arrow = True
+    keeps_shape = True
 
     def is_given(self, layer: Any) -> bool:
         return layer.input_mean is not None or layer.mean is not None
@@ -53,6 +54,7 @@ class DiscretizationState(LayerState):
     """Discretization: always `num_bins` - 1 boundaries, so that the width of the output is `num_bins`."""
 
     reads_arrow = True
+    keeps_shape = True
 
     def is_given(self, layer: Any) -> bool:
         if isinstance(layer.bin_boundaries, int):
@@ -97,6 +99,7 @@ class LookupState(LayerState):
     """StringLookup and IntegerLookup, in every output mode."""
 
     reads_arrow = True
+    keeps_shape = True
     early_reads = ("vocabulary_size", "get_vocabulary")
 
     def is_given(self, layer: Any) -> bool:
@@ -151,6 +154,7 @@ class TextState(LayerState):
     """TextVectorization: the vocabulary of the StringLookup inside it."""
 
     reads_arrow = True
+    keeps_shape = True
     early_reads = ("vocabulary_size", "get_vocabulary")
 
     def is_given(self, layer: Any) -> bool:

@@ -64,6 +64,7 @@ class Trace:
     Attributes:
         layers: The layers that need data, in the order of their first calls.
         guessed_shapes: Whether an output has a guessed width, because a layer's state was not known.
+        was_read: Whether the author asked a layer for a state that was not known.
         findings: What would not survive of its Lambda layers.
     """
 
@@ -79,6 +80,7 @@ class Trace:
         self.fingerprints = symbolic_graph.Fingerprints(_identity)
         self.layers: list[TracedLayer] = []
         self.guessed_shapes = False
+        self.was_read = False
         self.kept: list[Any] = []
         self.findings: list[lambda_rules.Finding] = []
 
@@ -94,6 +96,9 @@ class Trace:
 
     def read_early(self, layer: Any) -> None:
         """Gives a layer its state when the author reads it before the first call."""
+        known = self._by_id.get(id(layer))
+        # Within a call it is Keras that asks.
+        self.was_read |= not self._depth and (known is None or known.pending)
         if id(layer) in self._by_id or id(layer) in self._read_early:
             return
         order = next((order for made, order in self._made if made is layer), ("", -1))
@@ -106,6 +111,23 @@ class Trace:
             _ours.add(layer)
             self._read_early[id(layer)] = key
             state.set(layer, self._states[key], (None, 1))
+
+    def complete(self, states: Mapping[Key, Any]) -> bool:
+        """Gives the layers the state that they lack, if the graph as it was traced is right with it.
+
+        Args:
+            states: By key.
+
+        Returns:
+            Whether it is; otherwise the function is to be traced again, and nothing was changed.
+        """
+        pending = [one for one in self.layers if one.pending]
+        fixed = all(one.key in states and one.state.keeps_shape for one in pending)
+        if not fixed or self.guessed_shapes or self.was_read:
+            return False
+        for one in pending:
+            one.state.set(one.layer, states[one.key], tuple(one.inputs[0].shape))
+        return True
 
     def call(self, layer: Any, call: Callable[[], T], arguments: Any) -> T:
         """Makes one layer call of the author's, with the layer's state set before."""
