@@ -28,9 +28,10 @@ WINDOW = "1280,1480"
 
 
 def run(project: Path) -> str:
-    """Runs the pipeline as a user does, and gives what it prints."""
+    """Runs the pipeline as a user does, and gives what it prints, without the folder that is this script's own."""
     command = [sys.executable, "-m", "headrace.pipelines.cli", "run", PIPELINE]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    return done.stdout.replace(f"{project}/", "")
 
 
 def terminal(printed: list[str]) -> str:
@@ -67,6 +68,7 @@ def main() -> None:
         printed = [run(project), run(project)]
         (IMAGES / "terminal.svg").write_text(terminal(printed), encoding="utf-8")
         [first, _] = sorted((project / ".headrace" / "flights").glob("*/report.html"))
+        first.write_text(first.read_text(encoding="utf-8").replace(f"{project}/", ""), encoding="utf-8")
         photograph(first, IMAGES / "report.png")
     print("\n".join(printed))
 
