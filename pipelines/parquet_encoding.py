@@ -15,7 +15,7 @@ def dictionary_columns(rows: pa.Table) -> list[str]:
     """Paths of the columns that are worth a dictionary, by the first rows of a file.
 
     pyarrow tries a dictionary for every column. For one whose values hardly repeat that makes a larger file and takes
-    four times as long: 14 columns of a million floats, 0.8 s against 0.2 s.
+    four times as long: a million rows of 10 floats and 8 small ints, 0.8 s of processor time against 0.2 s.
 
     Args:
         rows: The first rows of a file.

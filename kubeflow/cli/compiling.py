@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.kubeflow.compile import compile_all, compile_plan, refusals
 from headrace.kubeflow.deployment import Deployment, Schedule
 from headrace.pipelines.author_file import load_plan
-from headrace.pipelines.cli.commands import parameters_of
+from headrace.pipelines.cli.commands import notes_of, parameters_of
 from headrace.pipelines.errors import PipelineError, Problem
 from headrace.pipelines.plan import Plan
 
@@ -48,9 +48,9 @@ def compile(arguments: argparse.Namespace) -> int:
 
 
 def tell_notes(plan: Plan) -> None:
-    """What the author should know of the pipeline, such as a gate that it is without; beside what is printed."""
-    for note in plan.notes:
-        print(f"note: {note}", file=sys.stderr)
+    """Tells the notes beside what is printed, which may be the compiled file."""
+    for note in notes_of(plan):
+        print(note, file=sys.stderr)
 
 
 def _plans(files: list[str]) -> list[Plan]:

@@ -60,7 +60,7 @@ def plan(arguments: argparse.Namespace) -> int:
     width = max(len(item.step) for item in forecasts)
     for item in forecasts:
         print(f"  {item.step:{width}}  {item.verdict:12} {item.reason}")
-    for line in [*_notes(planned), *_processes(planned), *_import_costs(before)]:
+    for line in [*notes_of(planned), *_processes(planned), *_import_costs(before)]:
         print(line)
     return 0
 
@@ -81,7 +81,7 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         portable = f", portable to {' and '.join(arguments.target)}" if arguments.target else ""
         print(f"{planned.name}: {len(planned.steps)} steps, no problems{portable}")
-        for line in [*_notes(planned), *_import_costs(before)]:
+        for line in [*notes_of(planned), *_import_costs(before)]:
             print(line)
     return 0
 
@@ -307,7 +307,8 @@ def _match(name: str, ids: list[str]) -> str:
     raise PipelineError(Problem(f"no step {name!r}", f"there are {', '.join(ids)}"))
 
 
-def _notes(planned: Plan) -> list[str]:
+def notes_of(planned: Plan) -> list[str]:
+    """What the author should know of a pipeline, such as a gate that it is without."""
     return [f"note: {note}" for note in planned.notes]
 
 
