@@ -55,7 +55,7 @@ def _arguments_fit(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from gates_fit(given)
 
 
-@component(check=_arguments_fit, complete=with_gates)
+@component(imports=("headrace.transforms.schema",), check=_arguments_fit, complete=with_gates)
 def Pusher(
     model: Input[Model],
     pushed_model: Output[PushedModel],

@@ -6,7 +6,7 @@ from headrace.pipelines import Input, Output, Schema, Statistics, component
 from headrace.pipelines.errors import DataError
 
 
-@component
+@component(imports=("headrace.transforms.schema",))
 def SchemaGen(
     statistics: Input[Statistics],
     schema: Output[Schema],

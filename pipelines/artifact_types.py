@@ -27,6 +27,8 @@ class SingleFileArtifact(Artifact):
 class ProtoArtifact(SingleFileArtifact):
     """An artifact whose payload is one standard message of tensorflow-metadata, as text or binary protobuf."""
 
+    imports = ("tensorflow_metadata.proto.v0", "google.protobuf.text_format")
+
     proto: ClassVar[tuple[str, str]]
 
     @classmethod

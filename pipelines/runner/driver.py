@@ -11,7 +11,10 @@ succeeded.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -125,6 +128,9 @@ class Driver:
         return run
 
     def _loop(self) -> None:
+        if self._writes_report():
+            # Beside the steps, for which this process only waits.
+            threading.Thread(target=_prepare_report, name="report", daemon=True).start()
         while self.schedule or self.ready or self.attempts:
             self._advance()
             if self.attempts:
@@ -351,8 +357,11 @@ class Driver:
             return RunState.NOT_BLESSED
         return RunState.SUCCEEDED
 
+    def _writes_report(self) -> bool:
+        return self.options.report and storage.is_local(self.root)
+
     def _with_report(self, run: Run) -> Run:
-        if not self.options.report or not storage.is_local(self.root):
+        if not self._writes_report():
             return run
         try:
             from headrace.pipelines.report import write_run_report
@@ -362,6 +371,15 @@ class Driver:
             # The run is over and recorded: a fault of its picture must not change how it ended.
             self.listener.warned(f"report.html could not be written: {type(error).__name__}: {error}")
             return run
+
+
+def _prepare_report() -> None:
+    # What is wrong with it, the writing of the report will say.
+    with contextlib.suppress(Exception):
+        from headrace.pipelines.report.page import page_template
+
+        page_template()
+        importlib.import_module("tensorflow_metadata.proto.v0")
 
 
 def _with(step: StepRun, **changes: Any) -> StepRun:

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,12 +135,32 @@ def _forget_keras_wrappers() -> None:
             setattr(sys.modules[parent], attribute, _lazy(name))
 
 
+class _Unread(types.ModuleType):
+    """A module that is executed when a name of its own is first asked for.
+
+    `importlib.util.LazyLoader` executes on any attribute: `inspect.getmodule` and TensorFlow's autograph ask every
+    module in `sys.modules` for its `__file__`, and so would import them all.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+        self.__class__ = types.ModuleType  # type: ignore[assignment]
+        spec = self.__spec__
+        assert spec is not None and spec.loader is not None
+        spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
 def _lazy(name: str) -> Any:
-    """A module that is executed when it is first touched."""
+    """A module that is executed when it is first used."""
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.loader is not None
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
+    assert spec is not None
+    module = _Unread(name)
+    module.__dict__.update(
+        __spec__=spec, __file__=spec.origin, __loader__=spec.loader, __package__=spec.parent, __cached__=spec.cached
+    )
+    if spec.submodule_search_locations is not None:
+        module.__path__ = list(spec.submodule_search_locations)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module

@@ -55,8 +55,8 @@ class Evaluator:
         mine = {name: one for name, one in inputs.items() if name in needed}
         function = graph_function(symbolic, mine, {str(i): tensor for i, tensor in enumerate(tensors)})
         rows = max(64, min(_MOST_ROWS, _CHUNK_BYTES // symbolic_graph.row_bytes(tensors)))
-        payload = _zipped(function, resources(tensors)) if portable else None
-        made = cls(uuid.uuid4().hex, mine, rows, function.get_concrete_function(), payload)
+        payload = _zipped(function, resources(tensors, function.captured_inputs)) if portable else None
+        made = cls(uuid.uuid4().hex, mine, rows, function, payload)
         _evaluators[made._name] = made
         return made
 

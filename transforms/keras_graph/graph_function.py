@@ -18,7 +18,7 @@ PLAIN_LAYERS = ("keras.", "headrace.transforms.layers.")
 
 
 def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput], outputs: Any) -> Any:
-    """A `tf.function` of one dict of raw tensors, scalars of rank 1, traced once for every number of rows.
+    """A concrete function of one dict of raw tensors, scalars of rank 1, for every number of rows.
 
     Args:
         symbolic: The `keras.Input`s by column; only those of `inputs` are used.
@@ -35,7 +35,8 @@ def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput]
     def function(raw: dict[str, Any]) -> Any:
         return keras.tree.map_structure(lambda one, dtype: tf.cast(one, dtype), graph(expand(raw)), dtypes)
 
-    return tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
+    traced = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
+    return traced.get_concrete_function()
 
 
 def storage_function(
@@ -68,7 +69,7 @@ def storage_function(
         return {name: finishing[name](values[name]) for name in outputs}
 
     traced = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
-    return traced, symbolic_graph.row_bytes(symbolic_graph.symbolic_leaves(reached))
+    return traced.get_concrete_function(), symbolic_graph.row_bytes(symbolic_graph.symbolic_leaves(reached))
 
 
 def _dense(name: str, dtype: str, value: Any) -> Any:
@@ -95,10 +96,23 @@ def _expand(inputs: Mapping[str, ModelInput]) -> Any:
     return expand
 
 
-def resources(tensors: list[Any]) -> list[Any]:
-    """What a SavedModel that computes the tensors must track: tables and variables of the layers."""
+def resources(tensors: list[Any], captured: Iterable[Any]) -> list[Any]:
+    """What a SavedModel that computes the tensors must track: tables and variables of the layers.
+
+    Args:
+        tensors: KerasTensors.
+        captured: The handles that the traced functions read. A Normalization computes by constants, and its variables
+            would be saved for nothing.
+    """
     made_by = symbolic_graph.operations(tensors)
-    return resources_of([one for one in made_by if isinstance(one, keras.layers.Layer)])
+    handles = {id(one) for one in captured}
+    found = resources_of([one for one in made_by if isinstance(one, keras.layers.Layer)])
+    return [one for one in found if (handle := _handle(one)) is None or id(handle) in handles]
+
+
+def _handle(resource: Any) -> Any:
+    """The tensor by which a variable or a table is read; None of anything else, such as a layer with some."""
+    return getattr(resource, "handle", getattr(resource, "resource_handle", None))
 
 
 def resources_of(layers: Iterable[Any]) -> list[Any]:

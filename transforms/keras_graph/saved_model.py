@@ -1,8 +1,7 @@
 """Writing a transform as one SavedModel that needs TensorFlow alone, with `features.json` beside it.
 
-Outputs that depend on the same raw columns are one function (and wide hot ones another), and the signatures call those
-functions. So a model that takes some of the features asks a client for their columns only: the label's are not among
-them, though Transform does not know which output a Trainer will take as its label.
+All outputs are one function of all raw columns, from which a model's part is cut: a client is asked for the columns of
+its features only. The label's are not among them, though Transform does not know which output a Trainer will take.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from typing import Any
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import feature_specs
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
-from headrace.transforms.keras_graph.graph_function import graph_function, resources, storage_function
+from headrace.transforms.keras_graph.graph_function import graph_function, resources
+from headrace.transforms.keras_graph.graph_parts import GraphParts
 from headrace.transforms.keras_graph.levels import Settled
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 
 SAVED_MODEL = "saved_model"
 FEATURES = "features.json"
-VERSION = 1
+VERSION = 2
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
@@ -36,16 +36,9 @@ def check_survives(function: Any) -> None:
             )
 
 
-def groups_of(specs: Mapping[str, FeatureSpec]) -> list[tuple[tuple[str, ...], list[str]]]:
-    """Raw columns and outputs of each function: outputs of equal columns together, wide hot ones apart."""
-    groups: dict[tuple[tuple[str, ...], bool], list[str]] = {}
-    for name, spec in specs.items():
-        groups.setdefault((spec.columns, spec.encoding != "dense"), []).append(name)
-    return [(columns, names) for (columns, _), names in groups.items()]
-
-
 def write(
     settled: Settled,
+    stored: Any,
     inputs: Mapping[str, ModelInput],
     specs: Mapping[str, FeatureSpec],
     labels: Sequence[str],
@@ -54,25 +47,30 @@ def write(
 ) -> None:
     """Writes the SavedModel and `features.json`.
 
-    The root object has `groups`, each with `function`, `resources` and, for wide hot outputs, `indices`.
+    The root object has `features`, a function of all raw columns to all outputs; `stored`, the same to the outputs as
+    they are stored, where one is not stored as it is; and `resources`, tables and variables of each output.
+
+    Args:
+        settled: The transform.
+        stored: The concrete function of all raw columns to the outputs as they are stored.
+        inputs: The raw columns.
+        specs: What is known of each output.
+        labels: The outputs that are labels or weights.
+        row_bytes: What a row takes while the outputs are computed.
+        directory: Where to write.
     """
     import tensorflow as tf
 
+    outputs: dict[str, Any] = settled.outputs
     root = tf.Module()
-    root.groups = []
-    for columns, names in groups_of(specs):
-        mine = {column: inputs[column] for column in columns}
-        outputs = {name: settled.outputs[name] for name in names}
-        group = tf.Module()
-        group.function = graph_function(settled.symbolic, mine, outputs)
-        if specs[names[0]].encoding != "dense":
-            group.indices, _ = storage_function(settled.symbolic, mine, outputs, specs)
-        group.resources = resources(list(outputs.values()))
-        root.groups.append(group)
-    features = [name for name in specs if name not in labels]
-    signatures = {"transform_features": signature(root.groups, specs, inputs, features)}
-    if labels:
-        signatures["transform_labels"] = signature(root.groups, specs, inputs, list(labels))
+    if all(spec.encoding == "dense" for spec in specs.values()):
+        root.features = stored
+    else:
+        root.features = graph_function(settled.symbolic, inputs, outputs)
+        root.stored = stored
+    captured = [*root.features.captured_inputs, *stored.captured_inputs]
+    root.resources = [resources([outputs[name]], captured) for name in specs]
+    signatures = signatures_of(root.features, specs, inputs, labels)
     try:
         tf.saved_model.save(root, str(directory / SAVED_MODEL), signatures=signatures)
     except AssertionError as error:
@@ -105,31 +103,31 @@ def input_from_json(document: Mapping[str, Any]) -> ModelInput:
     return ModelInput(**{**given, "missing": float("nan") if document["nan"] else given["missing"]})
 
 
-def call_groups(
-    groups: Sequence[Any], specs: Mapping[str, FeatureSpec], names: Sequence[str], raw: Any
-) -> dict[str, Any]:
-    """The named outputs from raw tensors, by the functions that give them."""
-    values: dict[str, Any] = {}
-    for group, (columns, given) in zip(groups, groups_of(specs)):
-        if any(name in names for name in given):
-            values.update(group.function({column: raw[column] for column in columns}))
-    return {name: values[name] for name in names}
-
-
 def columns_of(specs: Mapping[str, FeatureSpec], names: Sequence[str]) -> set[str]:
     """The raw columns that the named outputs depend on."""
     return {column for name in names for column in specs[name].columns}
 
 
-def signature(
-    groups: Sequence[Any], specs: Mapping[str, FeatureSpec], inputs: Mapping[str, ModelInput], names: list[str]
+def signatures_of(
+    features: Any, specs: Mapping[str, FeatureSpec], inputs: Mapping[str, ModelInput], labels: Sequence[str]
+) -> dict[str, Any]:
+    """`transform_features` and `transform_labels`, where there are any, as parts of the function of all outputs."""
+    parts = GraphParts(features)
+    wanted = {"transform_features": [name for name in specs if name not in labels], "transform_labels": list(labels)}
+    return {signature: part_function(parts, specs, inputs, names) for signature, names in wanted.items() if names}
+
+
+def part_function(
+    parts: GraphParts, specs: Mapping[str, FeatureSpec], inputs: Mapping[str, ModelInput], names: Sequence[str]
 ) -> Any:
+    """A `tf.function` of one dict, the raw columns that the named outputs depend on, to these."""
     import tensorflow as tf
 
     needed = columns_of(specs, names)
-    wanted = [one for name, one in inputs.items() if name in needed]
 
     def function(raw: dict[str, Any]) -> Any:
-        return call_groups(groups, specs, names, raw)
+        values = parts.outputs(names, raw)
+        return {name: tf.ensure_shape(value, (None, *specs[name].shape)) for name, value in values.items()}
 
+    wanted = [one for name, one in inputs.items() if name in needed]
     return tf.function(function, input_signature=[tensor_specs(wanted)], autograph=False)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import feature_specs, saved_model, stored_features
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
+from headrace.transforms.keras_graph.graph_parts import GraphParts
 from headrace.transforms.keras_graph.raw_columns import raw_tensors
 from headrace.transforms.keras_graph.traced_transform import apply_in_pieces, one_batch
 
@@ -84,6 +85,7 @@ class SavedTransform:
         }
         self._row_bytes: int = document["row_bytes"]
         self._schema = stored_features.arrow_schema(self.feature_specs)
+        self._functions: dict[tuple[str, ...], Any] = {}
 
     @functools.cached_property
     def loaded(self) -> Any:
@@ -91,6 +93,11 @@ class SavedTransform:
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.directory / saved_model.SAVED_MODEL))
+
+    @functools.cached_property
+    def parts(self) -> GraphParts:
+        """The function of all outputs, of which a part can be had."""
+        return GraphParts(self.loaded.features)
 
     @property
     def output_arrow_schema(self) -> pa.Schema:
@@ -106,11 +113,8 @@ class SavedTransform:
         return apply_in_pieces(batch, self.inputs, self.feature_specs, self._schema, self._stored, self._row_bytes)
 
     def _stored(self, raw: dict[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for group, (columns, names) in zip(self.loaded.groups, saved_model.groups_of(self.feature_specs)):
-            dense = self.feature_specs[names[0]].encoding == "dense"
-            values.update((group.function if dense else group.indices)({column: raw[column] for column in columns}))
-        return {name: values[name] for name in self.feature_specs}
+        root = self.loaded
+        return dict((root.stored if hasattr(root, "stored") else root.features)(raw))
 
     def feature_names(self) -> list[str]:
         """The outputs that are not labels."""
@@ -136,10 +140,16 @@ class SavedTransform:
             By name, `(rows, *shape)`, with static shapes: what the stored features give, without storing them.
         """
         wanted = list(self.feature_specs) if names is None else list(names)
-        values = saved_model.call_groups(self.loaded.groups, self.feature_specs, wanted, raw)
-        for name, value in values.items():
-            value.set_shape((None, *self.feature_specs[name].shape))
-        return values
+        return dict(self._function(tuple(wanted))({name: raw[name] for name in self.columns(wanted)}))
+
+    def _function(self, names: tuple[str, ...]) -> Any:
+        if names not in self._functions:
+            self._functions[names] = saved_model.part_function(self.parts, self.feature_specs, self.inputs, names)
+        return self._functions[names]
+
+    def resources(self, names: Sequence[str]) -> list[Any]:
+        """What a SavedModel that computes the named outputs must track: their tables and variables."""
+        return [mine for name, mine in zip(self.feature_specs, self.loaded.resources) if name in names]
 
     def feature_inputs(self, names: Sequence[str] | None = None) -> Features:
         """A `keras.Input` for each of the named features (all but labels when None), for `build_model`."""

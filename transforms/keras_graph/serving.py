@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from headrace.transforms.keras_graph.graph_function import resources_of
 from headrace.transforms.keras_graph.requested_signatures import Postprocess, RequestedSignature, captured_resources
-from headrace.transforms.keras_graph.saved_model import call_groups, columns_of, groups_of
+from headrace.transforms.keras_graph.saved_model import columns_of
 from headrace.transforms.keras_graph.saved_transform import SavedTransform, load_transform
 from headrace.transforms.keras_graph.signature_inputs import (
     METHODS,
@@ -110,18 +110,12 @@ class ServingModelExport:
         """Writes the SavedModel with the weights as they are."""
         import tensorflow as tf
 
-        groups, specs = self._saved.loaded.groups, self._saved.feature_specs
         root = tf.Module()
         root.model, root.postprocess = self._tracked, self._tracked_beside
-        # Not the loaded object: it would bring along the functions of labels.
-        root.groups = [
-            [group.function, group.resources]
-            for group, (_, given) in zip(groups, groups_of(specs))
-            if any(name in self._names for name in given)
-        ]
+        root.transform = self._saved.resources(self._names)
         columns = by_column(self.inputs)
         apply = tf.function(
-            lambda raw: call_groups(groups, specs, self._names, raw), input_signature=[columns.specs], autograph=False
+            lambda raw: self._saved.features(raw, self._names), input_signature=[columns.specs], autograph=False
         )
         predict = tf.function(lambda raw: self._predict(apply(raw)), input_signature=[columns.specs], autograph=False)
 

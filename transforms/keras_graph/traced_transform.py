@@ -92,8 +92,9 @@ class TracedTransform:
         self.traces, self.passes = settled.traces, settled.passes
         self._settled = settled
         self._schema = stored_features.arrow_schema(self.feature_specs)
-        function, self._row_bytes = storage_function(settled.symbolic, self.inputs, settled.outputs, self.feature_specs)
-        self._compute = function.get_concrete_function()
+        self._compute, self._row_bytes = storage_function(
+            settled.symbolic, self.inputs, settled.outputs, self.feature_specs
+        )
         check_survives(self._compute)
 
     @property
@@ -121,7 +122,15 @@ class TracedTransform:
 
     def save(self, directory: str | Path) -> None:
         """Writes `saved_model/` and `features.json` into a local folder."""
-        write(self._settled, self.inputs, self.feature_specs, self.labels, self._row_bytes, Path(directory))
+        write(
+            self._settled,
+            self._compute,
+            self.inputs,
+            self.feature_specs,
+            self.labels,
+            self._row_bytes,
+            Path(directory),
+        )
 
 
 def _checked_labels(labels: Sequence[str], specs: Mapping[str, FeatureSpec]) -> tuple[str, ...]:

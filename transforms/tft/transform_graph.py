@@ -109,12 +109,9 @@ class TftTransform:
         """Writes `saved_model/` and `features.json` into a local folder, for `load_transform`."""
         folder = Path(directory)
         root = tf.Module()
-        root.groups = [self._group(columns, names) for columns, names in saved_model.groups_of(self.feature_specs)]
-        features = [name for name in self.feature_specs if name not in self.labels]
-        signatures = {}
-        for signature, names in (("transform_features", features), ("transform_labels", list(self.labels))):
-            if names:
-                signatures[signature] = saved_model.signature(root.groups, self.feature_specs, self.inputs, names)
+        root.features = self._features().get_concrete_function()
+        root.resources = [self._graph.resources(spec.columns, [name]) for name, spec in self.feature_specs.items()]
+        signatures = saved_model.signatures_of(root.features, self.feature_specs, self.inputs, self.labels)
         tf.saved_model.save(root, str(folder / saved_model.SAVED_MODEL), signatures=signatures)
         document = {
             "version": saved_model.VERSION,
@@ -126,20 +123,23 @@ class TftTransform:
         }
         (folder / saved_model.FEATURES).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
-    def _group(self, columns: Sequence[str], names: Sequence[str]) -> tf.Module:
-        """A function from raw columns, as a client sends them, to the dense outputs of these columns."""
-        inputs = {column: self.inputs[column] for column in columns}
-        transform = self._graph.function(list(columns), list(names))
+    def _features(self) -> Any:
+        """A function from raw columns, as a client sends them, to the dense outputs; those of the same columns are one
+        call in it, so that a part of it needs its own columns only."""
+        together: dict[tuple[str, ...], list[str]] = {}
+        for name, spec in self.feature_specs.items():
+            together.setdefault(spec.columns, []).append(name)
+        calls = {columns: self._graph.function(columns, names) for columns, names in together.items()}
         specs = self.feature_specs
 
         def function(raw: Mapping[str, Any]) -> dict[str, Any]:
-            values = transform(as_transform_takes(raw, inputs, self._raw))
-            return {name: tf.ensure_shape(values[name], (None, *specs[name].shape)) for name in names}
+            values: dict[str, Any] = {}
+            for columns, call in calls.items():
+                inputs = {column: self.inputs[column] for column in columns}
+                values |= call(as_transform_takes(raw, inputs, self._raw))
+            return {name: tf.ensure_shape(values[name], (None, *specs[name].shape)) for name in specs}
 
-        group = tf.Module()
-        group.function = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
-        group.resources = self._graph.resources(list(columns), list(names))
-        return group
+        return tf.function(function, input_signature=[tensor_specs(self.inputs.values())], autograph=False)
 
     def _columns(self, name: str) -> tuple[str, ...]:
         return tuple(sorted(self._graph.columns(name)))
