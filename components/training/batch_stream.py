@@ -151,7 +151,11 @@ class BatchStream:
         data = tf.data.Dataset.from_generator(stacks, output_signature=signature).prefetch(1).unbatch()
         # Of something endless, `take` knows how much it takes.
         waiting = min(8, max(1, WAITING_BYTES // max(1, self.batch_size * self.row_bytes)))
-        return data.repeat().take(self.steps).prefetch(waiting)
+        options = tf.data.Options()
+        # Every buffer has its size. The thread that tunes them sometimes misses that its iterator ends, and then the end
+        # of `fit` waits until its next round: seconds, and more the longer it ran.
+        options.autotune.enabled = False
+        return data.repeat().take(self.steps).prefetch(waiting).with_options(options)
 
 
 def map_arrays(function: Callable[[np.ndarray], Any], structure: Structure) -> Structure:
