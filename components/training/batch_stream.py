@@ -152,8 +152,8 @@ class BatchStream:
         # Of something endless, `take` knows how much it takes.
         waiting = min(8, max(1, WAITING_BYTES // max(1, self.batch_size * self.row_bytes)))
         options = tf.data.Options()
-        # Every buffer has its size. The thread that tunes them sometimes misses that its iterator ends, and then the end
-        # of `fit` waits until its next round: seconds, and more the longer it ran.
+        # Every buffer has its size. The thread that tunes them sometimes misses that its iterator ends, and the end of
+        # `fit` then waits until its next round: seconds, and more the longer it ran.
         options.autotune.enabled = False
         return data.repeat().take(self.steps).prefetch(waiting).with_options(options)
 

@@ -7,13 +7,16 @@ import math
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from headrace.pipelines.cli import main
 
+from tests.s3_server import s3_bucket
 from tests.served_models import Server, served, set_defaults, write_echo
 
 tf = pytest.importorskip("tensorflow")
@@ -137,6 +140,50 @@ def test_the_printed_requests_work_as_printed(
     called = subprocess.run([sys.executable, "-I", "-c", python], capture_output=True, text=True)
     assert called.returncode == 0, called.stderr
     assert all(f"'{name}': <tf.Tensor" in called.stdout for name in tensors)
+
+
+def test_a_model_in_an_object_store(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An S3 server on the loopback. All but the weights is copied, for as long as it is read."""
+    local = json.loads(shown(capsys, str(model), "--json"))
+    with s3_bucket() as (bucket, _):
+        files = fsspec.filesystem("s3")
+        for version in ("3", "12"):
+            files.put(f"{model}/3/", f"{bucket}/models/flights/{version}/", recursive=True)
+        copied: list[str] = []
+        get_file = type(files).get_file
+        monkeypatch.setattr(
+            type(files), "get_file", lambda self, name, to: copied.append(name) or get_file(self, name, to)
+        )
+        before = set(Path(tempfile.gettempdir()).glob("headrace-serve-*"))
+        for given in (f"{bucket}/models/flights", f"{bucket}/models/flights/12/"):
+            card = json.loads(shown(capsys, given, "--json"))
+            assert (card["name"], card["version"]) == ("flights", 12)
+            assert card["folder"] == f"{bucket}/models/flights/12"
+            assert card["schema"] == f"{bucket}/models/flights/12/assets.extra/schema.pbtxt"
+            assert card["made"] == local["made"]
+            for here, there in zip(local["signatures"], card["signatures"], strict=True):
+                here.get("requests", {}).pop("python", None), there.get("requests", {}).pop("python", None)
+                assert here == there
+        assert copied and not any("/variables/" in name for name in copied)
+        assert set(Path(tempfile.gettempdir()).glob("headrace-serve-*")) == before
+        text = shown(capsys, f"{bucket}/models/flights", "--signature", "serving_default")
+        assert text.splitlines()[0] == f"flights, version 12   {bucket}/models/flights/12"
+        python = text[text.index("# Python\n") :].partition("\n\n*")[0]
+        for _ in range(2):
+            called = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, cwd=tmp_path)
+            assert "IT'S" in called.stdout, called.stderr
+        assert [one.name for one in tmp_path.iterdir()] == ["flights-copy"]
+        files.touch(f"{bucket}/other/readme")
+        for nothing, message in (
+            ("other", f"found no saved_model.pb in {bucket}/other"),
+            ("nothing", f"found no folder {bucket}/nothing"),
+        ):
+            assert main(["model", "show", f"{bucket}/{nothing}"]) == 2
+            assert message in capsys.readouterr().err
+    assert main(["model", "show", "nosuchstore://models/flights"]) == 2
+    assert "error: nosuchstore://models/flights: ValueError: Protocol not known" in capsys.readouterr().err
 
 
 def test_where_there_is_no_schema_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

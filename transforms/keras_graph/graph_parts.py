@@ -29,8 +29,6 @@ class GraphParts:
     """
 
     def __init__(self, function: Any) -> None:
-        import tensorflow as tf
-
         # The functions that its operations call, such as a branch of tf.cond, live as long as it does.
         self._function = function
         inputs = sorted(function.structured_input_signature[0][0])
@@ -40,7 +38,7 @@ class GraphParts:
         )
         self._placeholders = dict(zip(inputs, (one.op.name for one in function.inputs), strict=False))
         self._returned = dict(zip(outputs, (one.name for one in function.outputs), strict=True))
-        self._graph: tf.compat.v1.GraphDef = function.graph.as_graph_def()
+        self._graph = function.graph.as_graph_def()
         self._nodes = {node.name: node for node in self._graph.node}
         self._waited_for = {one[1:] for node in self._graph.node for one in node.input if one.startswith("^")}
 

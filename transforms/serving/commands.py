@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 DESCRIPTION = (
     "Serves a SavedModel over TensorFlow Serving's REST protocol (/v1) and KServe v2 (/v2), in one process that has "
@@ -178,9 +177,9 @@ def add_show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Tells what a SavedModel takes and gives, with requests that work as they are printed."
     parser.add_argument(
         "path",
-        type=Path,
         metavar="PATH",
-        help="a SavedModel, a folder of versions (the highest is shown), or a Model artifact",
+        help="a SavedModel, a folder of versions (the highest is shown) or a Model artifact; or the URL of one of the "
+        "first two in an object store",
     )
     parser.add_argument("--signature", metavar="NAME", help="tell of this signature alone")
     parser.add_argument("--name", help="the model's name in URLs (default: the folder's)")
@@ -200,7 +199,7 @@ def show(arguments: argparse.Namespace) -> int:
 
     try:
         card = describe(arguments.path, name=arguments.name, url=arguments.url.rstrip("/"), only=arguments.signature)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(card, indent=1, ensure_ascii=False) if arguments.json else as_text(card))

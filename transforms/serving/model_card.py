@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from headrace.transforms.serving.domains import Domain, domains, example_of, find_schema
-from headrace.transforms.serving.model_folder import model_name
+from headrace.transforms.serving.model_folder import RemoteFolder, is_url, model_name
 from headrace.transforms.serving.samples import examples_sample, kserve_sample, python_sample, rest_sample
 from headrace.transforms.serving.signatures import DEFAULT_SIGNATURE, Signature, TensorInfo, read_saved_model
 
@@ -37,39 +38,71 @@ def resolve(path: Path) -> Path:
     )
 
 
+@contextlib.contextmanager
+def at_hand(place: str | Path) -> Iterator[tuple[Path, str]]:
+    """The SavedModel that is meant on this machine, and where it is.
+
+    Args:
+        place: What `resolve` takes; or the fsspec URL of a SavedModel or a folder of versions, the highest of which is
+            then copied here, without its weights.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: The URL cannot be read.
+    """
+    if not is_url(place):
+        folder = resolve(Path(place))
+        yield folder, str(folder)
+        return
+    remote = RemoteFolder(str(place))
+    with contextlib.closing(remote):
+        versions = remote.versions()
+        if not versions:
+            raise FileNotFoundError(
+                f"expected a SavedModel or a folder of versions, found no saved_model.pb in {place}"
+            )
+        newest = max(versions)
+        yield remote.take(newest, without=("variables", "assets")), remote.url(newest)
+
+
 def describe(
-    path: Path, *, name: str | None = None, url: str = "http://localhost:8501", only: str | None = None
+    path: str | Path, *, name: str | None = None, url: str = "http://localhost:8501", only: str | None = None
 ) -> dict[str, Any]:
     """Everything that `model show` tells, as JSON.
 
     Args:
-        path: As `resolve` takes.
+        path: As `at_hand` takes.
         name: The model's name in URLs; the folder's if not given.
         url: The server's, for the sample requests.
         only: The only signature to tell of.
 
     Raises:
         FileNotFoundError: There is no SavedModel.
+        OSError: A URL cannot be read.
         ValueError: It is damaged, its schema is, or it has no such signature.
     """
-    folder = resolve(path)
+    with at_hand(path) as (folder, place):
+        return _described(folder, place, name or model_name(path), url, only)
+
+
+def _described(folder: Path, place: str, name: str, url: str, only: str | None) -> dict[str, Any]:
     signatures = read_saved_model(folder).signatures
     if only is not None and only not in signatures:
-        raise ValueError(f"{folder} has no signature {only!r}; it has {', '.join(signatures) or 'none'}")
+        raise ValueError(f"{place} has no signature {only!r}; it has {', '.join(signatures) or 'none'}")
     schema = find_schema(folder)
     known = domains(schema)
-    name = name or model_name(path)
+    version = PurePosixPath(place).name
     raw = _row(signatures[DEFAULT_SIGNATURE], known, None) if DEFAULT_SIGNATURE in signatures else None
     chosen = [one for one in signatures.values() if only in (None, one.name)]
     receipt = folder / RECEIPT
     return {
         "name": name,
-        "folder": str(folder),
-        "version": int(folder.name) if folder.name.isdigit() else None,
-        "schema": str(schema) if schema else None,
+        "folder": place,
+        "version": int(version) if version.isdigit() else None,
+        "schema": str(schema).replace(str(folder), place, 1) if schema else None,
         "made": json.loads(receipt.read_text()) if receipt.is_file() else None,
         "optional": OPTIONAL if any(one.optional for one in chosen) else None,
-        "signatures": [_signature(one, known, raw, str(folder), url, name) for one in chosen],
+        "signatures": [_signature(one, known, raw, place, url, name) for one in chosen],
     }
 
 
@@ -85,7 +118,7 @@ def takes_examples(signature: Signature) -> bool:
 
 
 def _signature(
-    signature: Signature, known: Mapping[str, Domain], raw: dict[str, Any] | None, folder: str, url: str, name: str
+    signature: Signature, known: Mapping[str, Domain], raw: dict[str, Any] | None, place: str, url: str, name: str
 ) -> dict[str, Any]:
     row = _row(signature, known, raw)
     told: dict[str, Any] = {
@@ -106,7 +139,7 @@ def _signature(
     requests = {
         "rest": rest,
         "kserve": kserve_sample(signature, row, url, name),
-        "python": python_sample(signature, row, folder),
+        "python": python_sample(signature, row, place, name),
     }
     return told | {"requests": requests}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -42,9 +42,12 @@ def model_folder(place: str | Path) -> ModelFolder:
         FileNotFoundError: There is no such folder.
         OSError: The URL cannot be read.
     """
-    if isinstance(place, str) and "://" in place:
-        return RemoteFolder(place)
-    return LocalFolder(Path(place))
+    return RemoteFolder(str(place)) if is_url(place) else LocalFolder(Path(place))
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether it is an fsspec URL, and no path of this machine."""
+    return isinstance(place, str) and "://" in place
 
 
 def model_name(place: str | Path) -> str:
@@ -53,8 +56,8 @@ def model_name(place: str | Path) -> str:
     >>> model_name(Path("serving/flights/3")), model_name("s3://models/flights/")
     ('flights', 'flights')
     """
-    if isinstance(place, str) and "://" in place:
-        url = urlsplit(place)
+    if is_url(place):
+        url = urlsplit(str(place))
         parts = [part for part in (url.netloc, *url.path.split("/")) if part]
     else:
         parts = list(Path(place).absolute().parts)
@@ -137,12 +140,20 @@ class RemoteFolder:
         except KeyError:
             raise FileNotFoundError(f"version {number} was taken away from {self._url}") from None
 
-    def take(self, number: int) -> Path:
+    def url(self, number: int) -> str:
+        """A version's own URL."""
+        return str(self._files.unstrip_protocol(self._at(number)))
+
+    def take(self, number: int, *, without: Collection[str] = ()) -> Path:
+        """A copy of a version on this machine, without some of its folders, such as the weights in `variables`."""
         copy = Path(self._copies.name) / str(number)
         shutil.rmtree(copy, ignore_errors=True)
         source = self._at(number)
         for file in self._asked(self._files.find, source):
-            target = copy / PurePosixPath(file).relative_to(source)
+            place = PurePosixPath(file).relative_to(source)
+            if place.parts[0] in without:
+                continue
+            target = copy / place
             target.parent.mkdir(parents=True, exist_ok=True)
             self._asked(self._files.get_file, file, str(target))
         return copy

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.transforms.serving.json_tensors import is_base64
+from headrace.transforms.serving.model_folder import is_url
 from headrace.transforms.serving.signatures import DEFAULT_SIGNATURE, Signature, TensorInfo
 
 _JSON_HEADER = "-H 'Content-Type: application/json'"
@@ -59,9 +60,19 @@ def kserve_document(signature: Signature, row: Mapping[str, Any]) -> dict[str, A
     return document | {"inputs": [_tensor(signature.inputs[key], value) for key, value in given.items()]}
 
 
-def python_sample(signature: Signature, row: Mapping[str, Any], folder: str) -> str:
-    """A Python program that calls the signature on one row, with TensorFlow alone."""
-    lines = ["import tensorflow as tf", "", f"model = tf.saved_model.load({folder!r})"]
+def python_sample(signature: Signature, row: Mapping[str, Any], place: str, name: str) -> str:
+    """A Python program that calls the signature on one row, with TensorFlow alone; of a URL it takes a copy first."""
+    lines = ["import tensorflow as tf", "", f"model = tf.saved_model.load({place!r})"]
+    if is_url(place):
+        copy = f"{name}-copy"
+        lines = [
+            "import fsspec",
+            "import tensorflow as tf",
+            "",
+            f"files, path = fsspec.url_to_fs({place!r})",
+            f'files.get(f"{{path}}/", {copy + "/"!r}, recursive=True)',
+            f"model = tf.saved_model.load({copy!r})",
+        ]
     lines.append(f"signature = model.signatures[{signature.name!r}]")
     arguments = []
     for key, tensor in signature.inputs.items():
