@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.pipelines import storage
 from headrace.pipelines.artifact import Artifact, FileEntry, Property, digest_of
-from headrace.pipelines.parquet_encoding import dictionary_columns
+from headrace.pipelines.parquet_encoding import rows_writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -254,11 +254,8 @@ class _SplitWriter:
             self._end_shard()
 
     def _begin_shard(self, first: pa.Table) -> None:
-        import pyarrow.parquet as pq
-
         self._file = storage.open_file(storage.join(self._uri, f"part-{len(self._shards):05}.parquet"), "wb")
-        dictionaries = dictionary_columns(first)
-        self._parquet = pq.ParquetWriter(self._file, self._schema, compression="lz4", use_dictionary=dictionaries)
+        self._parquet = rows_writer(self._file, self._schema, first)
 
     def _end_shard(self) -> None:
         if self._parquet is None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 # Enough to tell a category from a measurement, and counted in well under a millisecond a column.
 _LOOKED_AT = 4096
+
+
+def rows_writer(file: Any, schema: pa.Schema, first: pa.Table) -> pq.ParquetWriter:
+    """Begins a Parquet file of rows.
+
+    Args:
+        file: An open binary file.
+        schema: The columns.
+        first: The first rows, which are not written yet.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(file, schema, compression="lz4", use_dictionary=dictionary_columns(first))
 
 
 def dictionary_columns(rows: pa.Table) -> list[str]:

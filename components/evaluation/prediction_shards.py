@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from headrace.pipelines import storage
-from headrace.pipelines.parquet_encoding import dictionary_columns
+from headrace.pipelines.parquet_encoding import rows_writer
 from headrace.transforms.row_groups import RowGroup, read
 from headrace.transforms.serving_model import ServingModel
 from numpy.typing import NDArray
@@ -109,7 +108,7 @@ class _Shards:
     def write(self, batch: pa.RecordBatch) -> None:
         if self._parquet is None or self._in_shard >= SHARD_ROWS:
             self._end()
-            self._begin(dictionary_columns(pa.Table.from_batches([batch])))
+            self._begin(pa.Table.from_batches([batch]))
         if batch.num_rows:
             self._parquet.write_batch(batch, row_group_size=batch.num_rows)
         self._in_shard += batch.num_rows
@@ -117,13 +116,13 @@ class _Shards:
 
     def close(self) -> int:
         if self._parquet is None:
-            self._begin([])
+            self._begin(self._schema.empty_table())
         self._end()
         return self._rows
 
-    def _begin(self, dictionaries: list[str]) -> None:
+    def _begin(self, first: pa.Table) -> None:
         self._file = storage.open_file(storage.join(self._folder, f"part-{self._number:05}.parquet"), "wb")
-        self._parquet = pq.ParquetWriter(self._file, self._schema, compression="lz4", use_dictionary=dictionaries)
+        self._parquet = rows_writer(self._file, self._schema, first)
         self._number, self._in_shard = self._number + 1, 0
 
     def _end(self) -> None:

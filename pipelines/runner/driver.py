@@ -5,8 +5,8 @@
                    v
               StepRequest -> worker -> events -> StepResult -> recorded, then whatever waited for it
 
-One thread, one loop. Every change of state is one transaction of the store, so a run that is killed leaves what had
-succeeded.
+One thread, one loop; a second thread only imports what the report will need. Every change of state is one transaction
+of the store, so a run that is killed leaves what had succeeded.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Driver:
     def _loop(self) -> None:
         if self._writes_report():
             # Beside the steps, for which this process only waits.
-            threading.Thread(target=_prepare_report, name="report", daemon=True).start()
+            threading.Thread(target=_prepare_report, name="report").start()
         while self.schedule or self.ready or self.attempts:
             self._advance()
             if self.attempts:
