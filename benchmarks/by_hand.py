@@ -304,7 +304,10 @@ def fit(model: Any, features: Columns, label: Any, seed: int) -> None:
         data = data.concatenate(last)
     # Else the first step makes the optimizer's variables, and a function that makes variables is traced twice.
     model.optimizer.build(model.trainable_variables)
-    model.fit(data.prefetch(8), epochs=1, verbose=0)
+    # The thread that tunes buffers sometimes misses that its iterator ends, and `fit` then ends seconds later.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    model.fit(data.prefetch(8).with_options(options), epochs=1, verbose=0)
 
 
 def metrics(label: Any, probability: Any) -> dict[str, Any]:
