@@ -143,7 +143,7 @@ class _Unread(types.ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__all__":
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
         self.__class__ = types.ModuleType  # type: ignore[assignment]
         spec = self.__spec__

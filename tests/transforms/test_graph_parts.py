@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from headrace.transforms.keras_graph.graph_parts import GraphParts
+from headrace.transforms.keras_graph.graph_parts import GraphParts, with_checks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,19 +83,56 @@ def test_a_column_that_is_needed_and_not_there():
         computed(parts, ["x"], {"a": [1.0]})
 
 
-def test_an_assertion_goes_with_the_outputs_whose_columns_it_reads():
+def test_a_check_goes_with_the_results_of_the_call_that_made_it():
+    def positive(a):
+        tf.debugging.assert_greater(a, 0.0, message="a must be positive")
+        return 2.0 * a
+
+    def below(a, b):
+        with tf.control_dependencies([tf.debugging.assert_less(a, b, message="a must be below b")]):
+            return tf.identity(a)
+
     def function(raw):
-        tf.debugging.assert_greater(raw["a"], 0.0, message="a must be positive")
-        tf.debugging.assert_less(raw["a"], raw["b"], message="a must be below b")
-        return {"x": 2.0 * raw["a"], "y": raw["b"] - raw["a"], "z": -raw["c"]}
+        a, b = raw["a"], raw["b"]
+        return {"x": with_checks(positive)(a), "y": with_checks(below)(a, b), "sum": a + b, "z": -raw["c"]}
 
     parts = parts_of(function)
     assert computed(parts, ["z"], {"c": [1.0]})["z"].numpy().tolist() == [-1.0]
+    assert computed(parts, ["sum"], {"a": [-3.0], "b": [-4.0]})["sum"].numpy().tolist() == [-7.0], "others' checks"
     assert computed(parts, ["x"], {"a": [3.0]})["x"].numpy().tolist() == [6.0]
     with pytest.raises(tf.errors.InvalidArgumentError, match="a must be positive"):
         computed(parts, ["x"], {"a": [-3.0]})
+    assert computed(parts, ["y"], {"a": [-3.0], "b": [2.0]})["y"].numpy().tolist() == [-3.0]
     with pytest.raises(tf.errors.InvalidArgumentError, match="a must be below b"):
         computed(parts, ["y"], {"a": [3.0], "b": [2.0]})
+
+
+def test_a_part_outlives_what_it_was_copied_from():
+    def function(raw):
+        return {"x": tf.cond(tf.reduce_sum(raw["a"]) > 0.0, lambda: raw["a"] + 1.0, lambda: raw["a"] - 1.0)}
+
+    def copied_from(parts):
+        part = tf.function(lambda a: parts.outputs(["x"], {"a": a})["x"])
+        return part.get_concrete_function(tf.TensorSpec([None]))
+
+    copied = copied_from(parts_of(function))
+    gc.collect()
+    assert copied(tf.constant([1.0])).numpy().tolist() == [2.0]
+
+
+def test_what_a_layer_gives_keeps_its_mask_beside_its_check():
+    class Checked(keras.layers.Layer):
+        def call(self, x):
+            tf.debugging.assert_non_negative(x)
+            return x
+
+    def function(raw):
+        embedded = keras.ops.cast(raw["a"], "float32")
+        embedded._keras_mask = raw["a"] > 1.0
+        given = with_checks(Checked())(embedded)
+        return {"mask": given._keras_mask}
+
+    assert computed(parts_of(function), ["mask"], {"a": [1.0, 2.0]})["mask"].numpy().tolist() == [False, True]
 
 
 def test_a_table_and_a_variable_are_read_where_they_are(tmp_path):

@@ -414,3 +414,78 @@ def test_wide_features_come_in_pieces_of_bounded_memory(tmp_path):
     assert set(whole["sum"].to_pylist()) == {1.0}
     dense = whole["dense"].flatten().to_numpy().reshape(ROWS, -1)
     np.testing.assert_array_equal(dense.argmax(axis=1), whole["index"].to_numpy())
+
+
+class Log(layers.Layer):
+    def call(self, x):
+        tf.debugging.assert_positive(x, message="log of what is not positive")
+        return tf.math.log(x)
+
+
+class Limited(layers.Layer):
+    def call(self, x, limit):
+        with tf.control_dependencies([tf.debugging.assert_less(x, limit, message="x is over its limit")]):
+            return tf.identity(x)
+
+
+class Known(layers.Layer):
+    """Refuses words that its table lacks; the table has a name that tensors and variables have too."""
+
+    def __init__(self):
+        super().__init__()
+        words = tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([1, 2]))
+        self.handle = tf.lookup.StaticHashTable(words, 0)
+
+    def call(self, word):
+        tf.debugging.assert_greater(self.handle.lookup(word), 0, message="a word that is not known")
+        return tf.strings.length(word)
+
+    def compute_output_spec(self, word):
+        return keras.KerasTensor(word.shape, "int32")
+
+
+def test_each_feature_is_checked_by_its_own_layers(tmp_path):
+    """In the stored features, in a part of them and in the served model, and nowhere else."""
+
+    def preprocessing_fn(inputs):
+        a, b = inputs["a"], inputs["b"]
+        return {
+            "sum": layers.Lambda(lambda x: x[0] + x[1])([a, b]),
+            "limited": Limited()(a, b),
+            "known": Known()(inputs["word"]),
+            "late": Log()(a),
+        }
+
+    table = pa.table({"a": [1.0, 2.0], "b": [3.0, 4.0], "word": ["a", "b"]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    schema = schema_pb2.Schema()
+    for name, kind in (("a", "FLOAT"), ("b", "FLOAT"), ("word", "BYTES")):
+        schema.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
+    groups = row_groups([str(tmp_path / "rows.parquet")])
+    analyze_and_trace(preprocessing_fn, schema, groups, labels=["late"], engine="direct").save(tmp_path / "saved")
+    saved = load_transform(tmp_path / "saved")
+    for names, refused in (
+        (["sum"], []),
+        (["sum", "limited"], ["over its limit"]),
+        (["sum", "known"], ["not known"]),
+        (["sum", "limited", "known"], ["over its limit", "not known"]),
+    ):
+        taken = saved.feature_inputs(names)
+        numbers = [layers.Lambda(lambda x: tf.cast(x, "float32"))(one) for one in taken.values()]
+        joined = layers.Concatenate()(numbers) if len(numbers) > 1 else numbers[0]
+        folder = tmp_path / "-".join(names)
+        export_serving_model(keras.Model(taken, layers.Dense(1)(joined)), saved, folder)
+        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        good = {"a": [-1.0], "b": [3.0], "word": ["a"]}
+        for row, message in (
+            (good, None),
+            (good | {"a": [9.0]}, "over its limit"),
+            (good | {"word": ["?"]}, "not known"),
+        ):
+            given = {name: tf.constant(row[name]) for name in saved.columns(names)}
+            for call in (lambda given: saved.features(given, names), lambda given: serve(**given)):  # noqa: B023
+                if message in refused:
+                    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+                        call(given)
+                else:
+                    call(given)

@@ -151,6 +151,8 @@ def test_a_model_in_an_object_store(
         files = fsspec.filesystem("s3")
         for version in ("3", "12"):
             files.put(f"{model}/3/", f"{bucket}/models/flights/{version}/", recursive=True)
+        # What a console's "new folder" makes.
+        files.touch(f"{bucket}/models/flights/12/")
         copied: list[str] = []
         get_file = type(files).get_file
         monkeypatch.setattr(

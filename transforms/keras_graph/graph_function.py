@@ -10,6 +10,7 @@ import keras
 from headrace.transforms.feature_model import ModelInput
 from headrace.transforms.keras_graph import symbolic_graph
 from headrace.transforms.keras_graph.feature_specs import FeatureSpec
+from headrace.transforms.keras_graph.graph_parts import with_checks
 from headrace.transforms.keras_graph.hot_indices import indices_of, weighted_indices_of
 from headrace.transforms.keras_graph.raw_columns import tensor_specs
 
@@ -33,7 +34,7 @@ def graph_function(symbolic: Mapping[str, Any], inputs: Mapping[str, ModelInput]
     expand = _expand(inputs)
 
     def function(raw: dict[str, Any]) -> Any:
-        return keras.tree.map_structure(lambda one, dtype: tf.cast(one, dtype), graph(expand(raw)), dtypes)
+        return keras.tree.map_structure(lambda one, dtype: tf.cast(one, dtype), _computed(graph, expand(raw)), dtypes)
 
     traced = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
     return traced.get_concrete_function()
@@ -65,11 +66,16 @@ def storage_function(
     expand = _expand(inputs)
 
     def function(raw: dict[str, Any]) -> Any:
-        values = graph(expand(raw))
-        return {name: finishing[name](values[name]) for name in outputs}
+        values = _computed(graph, expand(raw))
+        return {name: with_checks(finishing[name])(values[name]) for name in outputs}
 
     traced = tf.function(function, input_signature=[tensor_specs(inputs.values())], autograph=False)
     return traced.get_concrete_function(), symbolic_graph.row_bytes(symbolic_graph.symbolic_leaves(reached))
+
+
+def _computed(graph: keras.Function, inputs: Mapping[str, Any]) -> Any:
+    """The function's outputs, in whose graph what an operation checks belongs to what it gives."""
+    return graph._run_through_graph(inputs, operation_fn=with_checks)
 
 
 def _dense(name: str, dtype: str, value: Any) -> Any:
@@ -111,8 +117,13 @@ def resources(tensors: list[Any], captured: Iterable[Any]) -> list[Any]:
 
 
 def _handle(resource: Any) -> Any:
-    """The tensor by which a variable or a table is read; None of anything else, such as a layer with some."""
-    return getattr(resource, "handle", getattr(resource, "resource_handle", None))
+    """The tensor by which a variable or a table is read; None of a layer or a model, which may have some."""
+    import tensorflow as tf
+
+    if isinstance(resource, tf.Variable):
+        return resource.handle
+    is_table = isinstance(resource, tf.lookup.StaticHashTable | tf.lookup.experimental.MutableHashTable)
+    return resource.resource_handle if is_table else None
 
 
 def resources_of(layers: Iterable[Any]) -> list[Any]:

@@ -2,13 +2,63 @@
 
 A transform is one function from all raw columns to all outputs; a model takes some of them, and a client is asked for
 their columns only. Tracing is slow and copying is quick, so the part's operations are copied out of the graph instead
-of being traced again.
+of being traced again. What an operation of `preprocessing_fn` checks goes with what it gives: `with_checks` says so in
+the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+_CHECKED = "headrace_checked"
+
+
+def with_checks(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, in a graph that is being traced, whose results wait for what it checks.
+
+    Assertions, and whatever else has an effect and gives nothing to the results, are no part of a graph's data flow.
+    """
+    import tensorflow as tf
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        graph = tf.compat.v1.get_default_graph()
+        before = len(graph.get_operations())
+        results = call(*args, **kwargs)
+        made = graph.get_operations()[before:]
+        tensors = [one for one in tf.nest.flatten(results, expand_composites=True) if tf.is_tensor(one)]
+        if not (checks := _besides(tensors, made)):
+            return results
+        with tf.control_dependencies(checks):
+            return tf.nest.map_structure(_as_checked, results, expand_composites=True)
+
+    return checked
+
+
+def _besides(results: Sequence[Any], made: Sequence[Any]) -> list[Any]:
+    """Operations with an effect among those made, on whose values the results do not depend."""
+    effects = [one for one in made if one.op_def is not None and one.op_def.is_stateful]
+    if not effects:
+        return []
+    inside, used = set(made), set()
+    rest = [tensor.op for tensor in results]
+    while rest:
+        one = rest.pop()
+        if one in inside and one not in used:
+            used.add(one)
+            rest += [tensor.op for tensor in one.inputs]
+    return [one for one in effects if one not in used]
+
+
+def _as_checked(tensor: Any) -> Any:
+    import tensorflow as tf
+
+    if not tf.is_tensor(tensor):
+        return tensor
+    copy = tf.identity(tensor, name=_CHECKED)
+    if (mask := getattr(tensor, "_keras_mask", None)) is not None:
+        copy._keras_mask = mask
+    return copy
 
 
 class GraphParts:
@@ -29,7 +79,6 @@ class GraphParts:
     """
 
     def __init__(self, function: Any) -> None:
-        # The functions that its operations call, such as a branch of tf.cond, live as long as it does.
         self._function = function
         inputs = sorted(function.structured_input_signature[0][0])
         outputs = sorted(function.structured_outputs)
@@ -40,12 +89,9 @@ class GraphParts:
         self._returned = dict(zip(outputs, (one.name for one in function.outputs), strict=True))
         self._graph = function.graph.as_graph_def()
         self._nodes = {node.name: node for node in self._graph.node}
-        self._waited_for = {one[1:] for node in self._graph.node for one in node.input if one.startswith("^")}
 
     def outputs(self, names: Sequence[str], raw: Mapping[str, Any]) -> dict[str, Any]:
         """The named outputs, computed in the graph that is being traced.
-
-        An operation that computes nothing, such as an assertion, is part of what depends on all that it reads.
 
         Args:
             names: The outputs wanted.
@@ -60,6 +106,8 @@ class GraphParts:
         part.node.extend(self._part([self._returned[name] for name in names]))
         copied = {node.name for node in part.node}
         outer = tf.compat.v1.get_default_graph()
+        # The functions that are copied with it, such as a branch of tf.cond, end with the function that they came from.
+        outer._headrace_parts = [*getattr(outer, "_headrace_parts", []), self]
         given = {f"{node}:0": raw[name] for name, node in self._placeholders.items() if node in copied}
         given |= {f"{node}:0": outer.capture(one) for node, one in self._captured.items() if node in copied}
         values = tf.graph_util.import_graph_def(
@@ -68,29 +116,18 @@ class GraphParts:
         return dict(zip(names, values, strict=True))
 
     def _part(self, tensors: Iterable[str]) -> list[Any]:
-        """The nodes that the tensors depend on, with what they wait for that reads nothing else, in their order."""
-        part = self._upstream(tensor.partition(":")[0] for tensor in tensors)
-        read = self._read_by(part)
-        for name in self._waited_for - part:
-            own = self._upstream([name])
-            if (reads := self._read_by(own)) and reads <= read:
-                part |= own
-        return [self._without_others(node, part) for name, node in self._nodes.items() if name in part]
-
-    def _upstream(self, names: Iterable[str]) -> set[str]:
-        """These nodes and those whose values they depend on."""
-        found: set[str] = set()
-        rest = list(names)
+        """The nodes that the tensors depend on, and the checks of these, in their order."""
+        part: set[str] = set()
+        rest = [tensor.partition(":")[0] for tensor in tensors]
         while rest:
             name = rest.pop()
-            if name not in found:
-                found.add(name)
-                rest += [one.partition(":")[0] for one in self._nodes[name].input if not one.startswith("^")]
-        return found
-
-    def _read_by(self, nodes: set[str]) -> set[str]:
-        """The inputs, tables and variables among some nodes."""
-        return nodes & {*self._placeholders.values(), *self._captured}
+            if name not in part:
+                part.add(name)
+                # Any other node may wait for others' checks: TensorFlow has all outputs of a function wait for all.
+                waits = _CHECKED in name
+                inputs = [one for one in self._nodes[name].input if waits or not one.startswith("^")]
+                rest += [one.removeprefix("^").partition(":")[0] for one in inputs]
+        return [self._without_others(node, part) for name, node in self._nodes.items() if name in part]
 
     def _without_others(self, node: Any, part: set[str]) -> Any:
         kept = type(node)()

@@ -142,7 +142,8 @@ class RemoteFolder:
 
     def url(self, number: int) -> str:
         """A version's own URL."""
-        return str(self._files.unstrip_protocol(self._at(number)))
+        base, path = self._url.rstrip("/"), self._at(number)
+        return base if path == self._path else f"{base}/{PurePosixPath(path).name}"
 
     def take(self, number: int, *, without: Collection[str] = ()) -> Path:
         """A copy of a version on this machine, without some of its folders, such as the weights in `variables`."""
@@ -151,7 +152,8 @@ class RemoteFolder:
         source = self._at(number)
         for file in self._asked(self._files.find, source):
             place = PurePosixPath(file).relative_to(source)
-            if place.parts[0] in without:
+            # A console's "new folder" is a file of its folder's name.
+            if str(file).endswith("/") or not place.parts or place.parts[0] in without:
                 continue
             target = copy / place
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ root = tf.Module()
 root.double = tf.function(lambda x: 2.0 * x, input_signature=[tf.TensorSpec([None])])
 tf.saved_model.save(root, tempfile.mkdtemp(), signatures=root.double)
 before = "sklearn" in sys.modules
-from keras.wrappers import SKLearnClassifier
+from keras.wrappers import *
 print(json.dumps([before, "sklearn" in sys.modules, SKLearnClassifier.__name__, keras.wrappers.__name__]))
 """
 
