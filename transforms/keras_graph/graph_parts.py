@@ -26,7 +26,7 @@ def with_checks(call: Callable[..., Any]) -> Callable[..., Any]:
         before = len(graph.get_operations())
         results = call(*args, **kwargs)
         made = graph.get_operations()[before:]
-        tensors = [one for one in tf.nest.flatten(results, expand_composites=True) if tf.is_tensor(one)]
+        tensors = [one for one in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(one)]
         if not (checks := _besides(tensors, made)):
             return results
         with tf.control_dependencies(checks):
@@ -53,7 +53,7 @@ def _besides(results: Sequence[Any], made: Sequence[Any]) -> list[Any]:
 def _as_checked(tensor: Any) -> Any:
     import tensorflow as tf
 
-    if not tf.is_tensor(tensor):
+    if not tf.is_symbolic_tensor(tensor):
         return tensor
     copy = tf.identity(tensor, name=_CHECKED)
     if (mask := getattr(tensor, "_keras_mask", None)) is not None:
