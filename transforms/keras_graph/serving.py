@@ -114,9 +114,10 @@ class ServingModelExport:
         root.model, root.postprocess = self._tracked, self._tracked_beside
         root.transform = self._saved.resources(self._names)
         columns = by_column(self.inputs)
-        apply = tf.function(
-            lambda raw: self._saved.features(raw, self._names), input_signature=[columns.specs], autograph=False
-        )
+
+        def apply(raw: dict[str, Any]) -> dict[str, Any]:
+            return self._saved.features(raw, self._names)
+
         predict = tf.function(lambda raw: self._predict(apply(raw)), input_signature=[columns.specs], autograph=False)
 
         def signature(taken: SignatureInputs, work: Any) -> Any:

@@ -109,8 +109,12 @@ class TftTransform:
         """Writes `saved_model/` and `features.json` into a local folder, for `load_transform`."""
         folder = Path(directory)
         root = tf.Module()
-        root.features = self._features().get_concrete_function()
-        root.resources = [self._graph.resources(spec.columns, [name]) for name, spec in self.feature_specs.items()]
+        together: dict[tuple[str, ...], list[str]] = {}
+        for name, spec in self.feature_specs.items():
+            together.setdefault(spec.columns, []).append(name)
+        root.features = self._features(together).get_concrete_function()
+        tracked = {columns: self._graph.resources(columns, names) for columns, names in together.items()}
+        root.resources = [tracked[spec.columns] for spec in self.feature_specs.values()]
         signatures = saved_model.signatures_of(root.features, self.feature_specs, self.inputs, self.labels)
         tf.saved_model.save(root, str(folder / saved_model.SAVED_MODEL), signatures=signatures)
         document = {
@@ -123,12 +127,9 @@ class TftTransform:
         }
         (folder / saved_model.FEATURES).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
-    def _features(self) -> Any:
+    def _features(self, together: Mapping[tuple[str, ...], list[str]]) -> Any:
         """A function from raw columns, as a client sends them, to the dense outputs; those of the same columns are one
         call in it, so that a part of it needs its own columns only."""
-        together: dict[tuple[str, ...], list[str]] = {}
-        for name, spec in self.feature_specs.items():
-            together.setdefault(spec.columns, []).append(name)
         calls = {columns: self._graph.function(columns, names) for columns, names in together.items()}
         specs = self.feature_specs
 
